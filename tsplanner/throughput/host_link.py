@@ -44,6 +44,6 @@ def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     if not settings.streaming.streams:
         return LinkTime()
     return LinkTime(
-        weights=crossing_bytes(architecture, settings.states) / 2 / rates.pinned_bytes,
-        inputs=host_input_bytes(architecture, settings) / rates.pinned_bytes,
+        weights=crossing_bytes(architecture, settings.states) / 2 / rates.to_host.streamed,
+        inputs=host_input_bytes(architecture, settings) / rates.to_host.streamed,
     )

@@ -61,6 +61,18 @@ class HostSeconds:
 
 
 @frozen
+class HostRates:
+    """Bytes per second between a GPU and the host, and on the host."""
+
+    offloaded: float
+    """In one direction, through DeepSpeed's hooks."""
+    streamed: float
+    """In one direction, of copies of whole layers from locked memory."""
+    adam: float
+    """That an offloaded optimizer handles on the host."""
+
+
+@frozen
 class Rates:
     """Work of one process per second, as measured in training steps."""
 
@@ -74,13 +86,8 @@ class Rates:
     """Bytes per second that the optimizer's step reads or writes."""
     link_bytes: float
     """Bytes per second between GPUs, in one direction."""
-    host_bytes: float
-    """Bytes per second between GPU and host, in one direction, through DeepSpeed's hooks."""
-    pinned_bytes: float = HOST_LINK_BYTES_PER_SECOND
-    """Bytes per second of a copy from locked host memory, in one direction."""
     host: HostSeconds
-    host_adam_bytes: float
-    """Bytes per second that an offloaded optimizer handles on the host."""
+    to_host: HostRates
     basis: str
     known_error: float | None = None
     """Half-width of the 95 % interval where it is known, as a share: of a step that was probed, or
@@ -144,11 +151,13 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         written_bytes=bandwidth / efficiency.passes,
         memory_bytes=bandwidth * efficiency.memory,
         link_bytes=link * efficiency.link / work,
-        host_bytes=min(host_link * efficiency.host_link, efficiency.host_link_limit) / work,
-        # A probe's factor is that of the arithmetic; the link is as fast as it is.
-        pinned_bytes=host_link * PINNED_LINK_SHARE,
+        to_host=HostRates(
+            offloaded=min(host_link * efficiency.host_link, efficiency.host_link_limit) / work,
+            # A probe's factor is that of the arithmetic; the link is as fast as it is.
+            streamed=host_link * PINNED_LINK_SHARE,
+            adam=HOST_ADAM_BYTES_PER_SECOND / work,
+        ),
         host=efficiency.host.times(launch),
-        host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
         basis=efficiency.basis,
         known_error=efficiency.known_error,
         measured=device.compute_capability[0] in efficiency.generations,
@@ -166,12 +175,14 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
         written_bytes=CPU_BYTES_PER_SECOND / slower / efficiency.passes,
         memory_bytes=CPU_BYTES_PER_SECOND / slower,
         link_bytes=CPU_BYTES_PER_SECOND,
-        host_bytes=CPU_BYTES_PER_SECOND,
-        pinned_bytes=CPU_BYTES_PER_SECOND,
+        to_host=HostRates(
+            offloaded=CPU_BYTES_PER_SECOND,
+            streamed=CPU_BYTES_PER_SECOND,
+            adam=CPU_BYTES_PER_SECOND / slower,
+        ),
         host=replace(efficiency.host, launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR).times(
             slower
         ),
-        host_adam_bytes=CPU_BYTES_PER_SECOND / slower,
         issue_overlaps=False,
         basis=efficiency.basis if probed else "assumed CPU rates, not measured here",
         known_error=efficiency.known_error,

@@ -332,7 +332,7 @@ def _optimizer_seconds(
     # All processes of a machine share the host's memory bandwidth, so ``moved`` is not divided.
     # Each process sends its gradients there and fetches its new weights.
     crossing = 2 * gradient_bytes(architecture, settings.states) / processes
-    return rates.host.step_seconds + moved / rates.host_adam_bytes + crossing / rates.host_bytes
+    return rates.host.step_seconds + moved / rates.to_host.adam + crossing / rates.to_host.offloaded
 
 
 def _communication_seconds(
@@ -375,4 +375,4 @@ def fetch_seconds(architecture: Architecture, settings: TrainingSettings, rates:
     if not settings.sharding.offload_param:
         return 0.0
     weights = base_weight_bytes(architecture, settings.states) / settings.sharding.world_size
-    return weights / rates.host_bytes
+    return weights / rates.to_host.offloaded
