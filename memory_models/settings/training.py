@@ -167,9 +167,10 @@ class TrainingSettings:
                 f"streamed_layers needs zero_stage 0, not {self.sharding.zero_stage}: DeepSpeed "
                 "moves weights in its own way"
             )
-        if self.base.quantization is not None:
+        if self.base.quantization is not None and not self.base.multiplies_8bit:
             raise ValueError(
-                f"streamed_layers needs an unquantised base, not {self.base.quantization}"
+                "streamed_layers needs a base that is not bitsandbytes', not "
+                f"{self.base.quantization}"
             )
         if not self.batch.gradient_checkpointing or self.batch.checkpointed_layers is not None:
             raise ValueError(

@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel
+from memory_models.settings import (
+    DecoderKernels,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Quantization,
+)
 from tests.support import multi_lora, tiny
 from tests.support.chatts_plan import plan as chatts_plan
 from tests.training.packing.test_packed_curves import numbers
@@ -122,3 +128,16 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert record.status is Status.OK, record.message
     assert numbers(folder) == expected
     assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [Quantization.FP8, Quantization.W8A8])
+def test_a_base_in_8_bits_is_streamed_in_8_bits(tmp_path: Path, form: Quantization) -> None:
+    """Every step is that of a resident base in the same form."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
+    half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "quantization": form}
+    half |= {"upcast_unquantized": False, "kernels": DecoderKernels.FUSED}
+    resident = tiny.with_hardware(plan, **BATCHES, **half)
+    expected, adapter = trained(resident, tmp_path / "resident")
+    streamed = tiny.with_hardware(resident, streamed_layers=3, host_checkpoints=True)
+    assert trained(streamed, tmp_path / "streamed") == (expected, adapter)

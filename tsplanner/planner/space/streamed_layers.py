@@ -13,6 +13,7 @@ from memory_models.settings import BaseStorage, Sharding, Streaming, changed
 from tsplanner.planner.evaluate import Evaluated, lacks_host_memory
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.space.checkpointed_layers import Estimate
+from tsplanner.planner.space.streamed_rules import of_bitsandbytes
 
 STREAMED_LAYERS, HOST_CHECKPOINTS = "streamed_layers", "host_checkpoints"
 
@@ -27,7 +28,7 @@ def streamings(
     pins = request.pins
     against = {
         "zero_stage": sharding.zero_stage > 0,
-        "quantization": base.quantization is not None,
+        "quantization": of_bitsandbytes(base),
         "gradient_checkpointing": not checkpoints,
         "checkpointed_layers": pins.get("checkpointed_layers") is not None,
     }
