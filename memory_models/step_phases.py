@@ -161,7 +161,7 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
     series = encoder_bytes(architecture, settings)
     if settings.streaming.streams:
         totals = layer_major_totals(architecture, settings, totals)
-        passes = settings.batch.gradient_accumulation_steps
+        passes = settings.passes_together
         series, masks = series * passes, (masks + tables_bytes(architecture, settings)) * passes
         # A layer is called outside the model's forward, and autocast forgets its casts at once.
         casts = 0

@@ -28,8 +28,8 @@ LEARNING = (
 PINS = (
     "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --host-checkpoints "
     "--kernels --loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
-    "--optimizer --quantization --streamed-layers --token-budget --upcast-unquantized "
-    "--world-size --zero-stage"
+    "--optimizer --passes-together --quantization --streamed-layers --token-budget "
+    "--upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "

@@ -263,12 +263,22 @@ class TrainingSettings:
             sharding=self.sharding,
             optimizer=self.kernels.optimizer,
             loss_kernel=self.kernels.loss_kernel,
-            # Layer by layer, a layer above has all of its gradients before a layer below has any.
-            accumulates=self.batch.accumulates and not self.streaming.streams,
+            accumulates=self.batch.accumulates and not self._in_one_group,
             checkpointed=self.batch.gradient_checkpointing,
             streaming=self.streaming,
             decoder_kernels=self.kernels.decoder_kernels,
         )
+
+    @property
+    def passes_together(self) -> int:
+        """Passes of a step that a streamed layer works on before the next layer comes."""
+        return self.streaming.together(self.batch.gradient_accumulation_steps)
+
+    @property
+    def _in_one_group(self) -> bool:
+        # Then a layer above has all of its gradients before a layer below has any.
+        whole = self.passes_together == self.batch.gradient_accumulation_steps
+        return self.streaming.streams and whole
 
     @property
     def _adds_gradients(self) -> bool:

@@ -42,8 +42,15 @@ def trained(plan: Plan, folder: Path) -> tuple[list[list[float]], bytes]:
         {"host_checkpoints": True},
         {"streamed_layers": 3, "loss_kernel": LossKernel.FUSED},
         {"token_budget": 96},
+        {"passes_together": 3},
     ],
-    ids=["padded", "inputs in host memory", "all layers, fused loss", "packed"],
+    ids=[
+        "padded",
+        "inputs in host memory",
+        "all layers, fused loss",
+        "packed",
+        "three passes together",
+    ],
 )
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_every_step_is_that_of_a_resident_base(
@@ -53,7 +60,9 @@ def test_every_step_is_that_of_a_resident_base(
     learning = {"finetuning_type": FinetuningType(method), "lora_dropout": 0.1}
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1, **learning)
     streamed = tiny.with_hardware(plan, **BATCHES, **{**STREAMED, **hardware})
-    resident = tiny.with_hardware(streamed, streamed_layers=0, host_checkpoints=False)
+    resident = tiny.with_hardware(
+        streamed, streamed_layers=0, host_checkpoints=False, passes_together=None
+    )
     expected, adapter = trained(resident, tmp_path / "resident")
     found, other = trained(streamed, tmp_path / "streamed")
     assert len(expected[0]) > 3

@@ -226,6 +226,7 @@ def build_trainer(
         callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
     )
     built.layer_major = layer_major
+    built.passes_together = plan.hardware.streaming.passes_together
     built.evaluated_together = plan.hardware.batch.gradient_accumulation_steps
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
     if plan.hardware.batch.is_packed and job.kind is not JobKind.PROBE:
