@@ -326,6 +326,7 @@ class Phrase(StrEnum):
     BOTH_OFFLOADS = "both_offloads"
     STREAMED = "streamed"
     HOST_CHECKPOINTS = "host_checkpoints"
+    PASSES_TOGETHER = "passes_together"
     CHECKPOINTING_OFF = "checkpointing_off"
     CHECKPOINTING_ON = "checkpointing_on"
     CHECKPOINTED_LAYERS = "checkpointed_layers"
@@ -357,6 +358,7 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.OPTIMIZER_OFFLOAD: (" + optimizer offload", " + 优化器卸载"),
     Phrase.BOTH_OFFLOADS: (" + param and optimizer offload", " + 参数与优化器卸载"),
     Phrase.STREAMED: (" + {layers} layers streamed", " + {layers} 层流式加载"),
+    Phrase.PASSES_TOGETHER: (", {passes} passes together", "，每次 {passes} 个前向"),
     Phrase.HOST_CHECKPOINTS: ("checkpoints in host memory", "检查点存于主机内存"),
     Phrase.CHECKPOINTING_OFF: ("checkpointing off", "检查点关闭"),
     Phrase.CHECKPOINTING_ON: ("checkpointing on", "检查点开启"),
