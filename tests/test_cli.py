@@ -84,7 +84,7 @@ def test_the_flags_of_a_verb_are_frozen(verb: str) -> None:
         if isinstance(action, argparse._SubParsersAction)
     )
     flags = {flag for action in verbs.choices[verb]._actions for flag in action.option_strings}
-    assert flags - {"-h", "--help"} == set(FLAGS[verb].split())
+    assert flags - {"-h", "--help", "-q", "--quiet"} == set(FLAGS[verb].split())
 
 
 def test_every_verb_is_frozen() -> None:
@@ -208,7 +208,7 @@ def test_a_reader_that_leaves_early_is_no_traceback() -> None:
         ),
         (
             ("estimate", "--quiet"),
-            "unrecognized arguments: --quiet. See tsplanner estimate --help.",
+            "--quiet and --json exclude each other: a document is not quiet.",
         ),
         (("plan", "--model", ""), "--model is empty: give it a value, or leave it out."),
         (("plan", "--model= "), "--model is empty: give it a value, or leave it out."),
@@ -247,3 +247,26 @@ def test_a_password_on_the_command_line_is_not_repeated() -> None:
     assert done.returncode == 2
     assert "secret" not in done.stderr + done.stdout
     assert 'Did you mean "--storage"?' in done.stderr
+
+
+def test_quiet_prints_nothing_but_errors() -> None:
+    """The status says how it went, and files are written as ever."""
+    done = run("models", "qwen", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = run("models", "voodoo", "-q")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith('tsplanner: No preset and no model_type has "voodoo"')
+
+
+def test_a_flag_of_another_verb_says_whose_it_is() -> None:
+    """Where the verb has nothing like it."""
+    assert "It is a flag of tsplanner export." in run("plan", "--nodes", "2").stderr
+    assert "It is a flag of tsplanner" not in run("plan", "--bogus").stderr
+
+
+def test_completion_is_a_script_on_stdout() -> None:
+    """For a shell to read at its start."""
+    done = run("--completion", "bash")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("complete -o default -F _tsplanner tsplanner\n")
+    assert run("--completion", "powershell").returncode == 2

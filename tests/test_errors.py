@@ -30,6 +30,13 @@ def test_a_close_name_is_offered_and_a_far_one_is_not(word: str, expected: str) 
     assert did_you_mean(word, ["lora", "qlora", "full"]) == expected
 
 
+def test_a_beginning_counts_more_than_likeness_and_dashes_count_nothing() -> None:
+    """``llama3`` is as long as the name of another model, and the start of the right ones."""
+    known = ["llama-2-13b", "llama-3.1-70b", "llama-3.1-8b", "llama-3.2-1b"]
+    assert did_you_mean("llama3", known) == ' Did you mean "llama-3.1-8b"?'
+    assert did_you_mean("LLAMA_3.1_70B", known) == ' Did you mean "llama-3.1-70b"?'
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

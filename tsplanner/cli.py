@@ -9,10 +9,18 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from tsplanner import __version__
-from tsplanner.commands.inputs.verbs import VERBS, Parser, build_parser, calling, verb_parser
+from tsplanner.commands.inputs.verbs import (
+    VERBS,
+    Parser,
+    build_parser,
+    calling,
+    verb_parser,
+    verbs_with,
+)
 from tsplanner.console import edges, one_line
 from tsplanner.errors import (
     EXIT_BUG,
@@ -65,6 +73,8 @@ def _run(given: list[str]) -> int:
     """Parse the arguments and call the verb; raises UsageError for what is wrong in them."""
     _refuse_empty(given)
     verb = next((word for word in given if not word.startswith("-")), None)
+    if given[:1] == ["--completion"]:
+        verb = None  # its value is no verb
     if verb is not None and verb not in VERBS:
         hint = did_you_mean(verb, [*VERBS, "help", "version"])
         raise UsageError(f'no verb "{verb}".{hint} Verbs: {", ".join(VERBS)}.')
@@ -72,11 +82,24 @@ def _run(given: list[str]) -> int:
     options, unknown = parser.parse_known_args(given)
     if unknown:
         _unknown(parser, verb, unknown)
+    if options.completion is not None:
+        from tsplanner.commands.inputs.completion import print_completion
+
+        print_completion(options.completion)
     if options.verb is None:
         parser.print_help()
         return EXIT_USAGE
-    with calling(options):
+    if options.quiet and options.json:
+        raise UsageError("--quiet and --json exclude each other: a document is not quiet.")
+    with calling(options), _silence() if options.quiet else contextlib.nullcontext():
         return int(options.call(options))
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Words for a person go nowhere; errors keep their own stream."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _refuse_empty(given: list[str]) -> None:
@@ -95,7 +118,10 @@ def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
     if not unknown[0].startswith("-"):
         hint = " Several values of one flag are joined by commas."
     else:
-        hint = did_you_mean(unknown[0].partition("=")[0], target._option_string_actions)
+        flag = unknown[0].partition("=")[0]
+        hint = did_you_mean(flag, target._option_string_actions)
+        if not hint and verb is not None and (others := verbs_with(flag)):
+            hint = f" It is a flag of tsplanner {' and '.join(others)}."
     target.error(f"unrecognized arguments: {shlex.join(unknown)}", hint)
 
 

@@ -53,15 +53,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` Did you mean "x"?`` for the closest known name; empty if no name is close."""
     import difflib  # only a mistyped word needs it
 
-    # Dashes and case say nothing about which name was meant.
-    names = {name.lower().lstrip("-"): name for name in known}
-    asked = word[:LONGEST_GUESSED].lower().lstrip("-")
-    close = difflib.get_close_matches(asked, names, n=1, cutoff=NEAR)
-    if not close and len(asked) >= SHORTEST_BEGINNING:
-        close = [name for name in names if name.startswith(asked)]
+    # Dashes, dots and case say nothing about which name was meant.
+    names = {_bare(name): name for name in known}
+    asked = _bare(word[:LONGEST_GUESSED])
+    close: list[str] = []
+    if len(asked) >= SHORTEST_BEGINNING:  # "llama3" begins llama-3.1-8b, and is like llama-2-13b
+        close = sorted((name for name in names if name.startswith(asked)), key=len)
+    close = close or difflib.get_close_matches(asked, names, n=1, cutoff=NEAR)
     if not close and len(asked) >= SHORTEST_PART:
         close = [name for name in names if asked in name]
     return f' Did you mean "{names[close[0]]}"?' if close else ""
+
+
+def _bare(name: str) -> str:
+    return "".join(sign for sign in name.lower() if sign not in "-._ ")
 
 
 def quoted(value: object, most: int = 60) -> str:

@@ -6,7 +6,7 @@ integrations/sdpa_attention.py; aten/src/ATen/native/transformers/cuda/sdp_utils
 
 from __future__ import annotations
 
-from memory_models.activations.compiled import (
+from memory_models.activations.frozen.compiled import (
     attention_output,
     compiled_rotary,
     joined_projections,

@@ -5,7 +5,7 @@ Sources: transformers' modeling files, integrations/moe.py.
 
 from __future__ import annotations
 
-from memory_models.activations.compiled import whole_mlp
+from memory_models.activations.frozen.compiled import whole_mlp
 from memory_models.activations.fused_kernels import (
     adapted_mixture,
     adapter_sides,

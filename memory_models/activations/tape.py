@@ -104,9 +104,10 @@ class Tape:
             self._release(value.storage)
 
     def work(self, size: Size) -> None:
-        """Bytes that are allocated and freed at once."""
-        self._alloc(size)
-        self._free(size)
+        """Bytes that are allocated and freed at once; none at all are no tensor."""
+        if size != ZERO:
+            self._alloc(size)
+            self._free(size)
 
     def view(self, value: Value, elements: Size | None = None) -> Value:
         """A tensor on the same storage, held by a variable of its own."""

@@ -58,6 +58,9 @@ def replay_class(settings: TrainingSettings, *, checkpointed: bool | None = None
         return f"{segments}gathered"
     if segments and settings.sharding.kind != "alone":
         return "expandable-sharded"
+    if settings.batch.is_packed:
+        # Passes of many lengths follow each other, of which the replay knows the longest.
+        return f"{segments}packed-{_activations(settings, checkpointed)}"
     method = "adapter" if settings.method.uses_adapter else "weights"
     return f"{segments}{method}-{_activations(settings, checkpointed)}"
 

@@ -27,6 +27,8 @@ EVERY_KEY: dict[str, list[object]] = {
     "autocast": ["bf16", "fp16", None],
     "quantization": [None, "int8", "nf4", "nf4-dq"],
     "sequence_length": [1, 32768],
+    "streamed_layers": [0, 2],
+    "host_checkpoints": [False],
     "series_patches": [0, 16],
     "micro_batch_size": [1, 8],
     "token_budget": [None, 4096],

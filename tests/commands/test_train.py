@@ -14,8 +14,9 @@ import pytest
 
 from tests.support import tiny
 from tests.support.verb import command, planned, run_verb, wait_for
-from tsplanner.commands import full_run, train
+from tsplanner.commands import train
 from tsplanner.commands.train import newest_run, plan_and_folder
+from tsplanner.commands.work import full_run
 from tsplanner.errors import TsplannerError
 from tsplanner.folders.owner import RunFolder
 from tsplanner.planner.files import write_plan

@@ -50,8 +50,8 @@ def test_fewer_rows_are_passed_more_often(rows, epochs):
 
     assert found.value == epochs == epochs_for(rows)[-1]
     rule = advice_sentence(found.rules)
-    assert f"{rows:,} rows" in rule
-    assert f"{epochs * rows:,} samples" in rule
+    assert f"(rows: {rows:,}, " in rule
+    assert f"samples in all: {epochs * rows:,} " in rule
     assert "2407.13906" in found.source
 
 
@@ -88,7 +88,7 @@ def test_learning_rate_goes_by_method_and_model_size(method, parameters, rate):
 
 def test_a_very_short_run_may_take_a_higher_rate():
     """15 times full fine-tuning's rate instead of 10, under 100 steps."""
-    assert "78 steps stand up to 1.5 times" in advice_sentence(advised()["learning_rate"].rules)
+    assert "up to 1.5 times that (steps: 78)" in advice_sentence(advised()["learning_rate"].rules)
     assert "stand up" not in advice_sentence(advised(steps=100)["learning_rate"].rules)
 
 

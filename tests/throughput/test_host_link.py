@@ -51,7 +51,7 @@ def test_a_step_waits_for_what_sticks_out() -> None:
 def test_weights_cross_at_the_rate_of_locked_memory() -> None:
     """A step brings them twice; 12 GB/s of the datasheet are 10.44 of a copy."""
     rates = rates_of(machine(TURING))
-    assert rates.to_host.streamed == pytest.approx(0.87 * 12e9)
+    assert rates.links.pinned == pytest.approx(0.87 * 12e9)
     found = link_time(MODEL, STREAMED, rates)
     assert 2 * found.weights == pytest.approx(crossing_bytes(MODEL, STREAMED.states) / 10.44e9)
     assert found.inputs == pytest.approx(48 * 8 * 2048 * 5120 * 2 / 10.44e9)

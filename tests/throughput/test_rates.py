@@ -23,8 +23,8 @@ def test_a_datasheet_rate_counts_by_the_share_that_steps_reached() -> None:
     assert found.matrix_flops == pytest.approx(0.56 * 989e12)
     assert found.memory_bytes == pytest.approx(0.80 * 4.8e12)
     assert found.written_bytes == pytest.approx(4.8e12 / 3.03)
-    assert found.to_host.offloaded == pytest.approx(0.80 * 12e9)
-    assert found.link_bytes == pytest.approx(0.70 * 12e9)
+    assert found.links.host == pytest.approx(0.80 * 12e9)
+    assert found.links.between_gpus == pytest.approx(0.70 * 12e9)
     assert found.issue_overlaps
 
 

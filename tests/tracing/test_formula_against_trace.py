@@ -37,6 +37,7 @@ KEPT, FUSED = {"gradient_checkpointing": False}, {"loss_kernel": LossKernel.FUSE
 HALF = {"checkpointed_layers": 2}
 """Of four."""
 LEAN = {"kernels": DecoderKernels.FUSED}
+COMPILED = {"kernels": DecoderKernels.COMPILED}
 HALF_PARTS = {"upcast_unquantized": False}
 """The unquantised parts of a quantised base stay in half precision."""
 FULL = {"finetuning_type": FinetuningType.FULL}
@@ -79,6 +80,8 @@ DEFAULT = [
     GridCase("qwen2", {"finetuning_type": FinetuningType.FREEZE}),
     GridCase("qwen3", {**FULL, "optimizer": Optimizer.ADAMW_TORCH}),
     GridCase("qwen3", {**LEAN, **KEPT, **FUSED}),
+    GridCase("qwen3", {**COMPILED, **KEPT, **FUSED}),
+    GridCase("llama", {**COMPILED, "lora_rank": 64, **FUSED}),
     GridCase("llama", {**LEAN}),
     GridCase("llama", {**HALF}),
     GridCase("qwen3", {**LEAN, **HALF, **FUSED}),
@@ -198,6 +201,27 @@ SLOW = [
     *(GridCase(family, changes) for family, changes in SELECTIVE),
     *(GridCase(family, changes) for family in ("llama", "qwen2") for changes in BESIDE),
     *(GridCase(family, changes) for family in ("qwen2", "phi3") for changes in EIGHT_BIT),
+]
+COMPILED_METHODS: list[dict[str, object]] = [
+    {**HALF, **FUSED},
+    {**KEPT},
+    {**FULL, **KEPT, **FUSED},
+    {"finetuning_type": FinetuningType.DORA, **KEPT, **FUSED},
+    {"quantization": Quantization.NF4_DQ, **HALF_PARTS, **KEPT, **FUSED},
+    {"quantization": Quantization.FP8, **KEPT, **FUSED},
+    {"quantization": Quantization.W8A8, **FUSED},
+    {"lora_target": ("q_proj", "down_proj"), **KEPT, **FUSED},
+    {"gradient_accumulation_steps": 3, **KEPT, **FUSED},
+    {"lora_rank": 64, **KEPT, **FUSED},
+    {"lora_dropout": 0.1, **KEPT, **FUSED},
+    {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16, **KEPT, **FUSED},
+]
+SLOW += [
+    *(GridCase("qwen3", {**COMPILED, **changes}) for changes in COMPILED_METHODS),
+    *(
+        GridCase(family, {**COMPILED, **KEPT, **FUSED})
+        for family in ("llama", "qwen2", "phi3", "opt", "gpt_neox")
+    ),
 ]
 LATER_GRID = [GridCase(family, changes) for family in LATER for changes in LATER_METHODS]
 

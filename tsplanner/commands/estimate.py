@@ -12,13 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memory_models.result import MemoryEstimate
-from memory_models.settings import DecoderKernels, TrainingSettings, flat
+from memory_models.settings import (
+    DecoderKernels,
+    FinetuningType,
+    Quantization,
+    TrainingSettings,
+    flat,
+)
 from memory_models.units import format_gib
 from tsplanner.commands.inputs.values import (
     NONE,
+    Method,
+    method,
     names,
     path_text,
     positive,
+    quantization,
     ranks,
     saved_modules,
     switch,
@@ -91,20 +100,30 @@ def _shown(default: object) -> str:
     return NONE if default is None else f"{default}"
 
 
+SHAPES: dict[object, dict[str, object]] = {
+    bool: {"type": switch, "metavar": "on|off"},
+    int: {"type": positive, "metavar": "N"},
+    float: {"type": float, "metavar": "X"},
+    FinetuningType: {"type": method, "action": Method, "metavar": "METHOD"},
+    Quantization: {"type": quantization, "metavar": "NAME"},
+    DecoderKernels: {
+        "type": DecoderKernels,
+        "choices": list(DecoderKernels),
+        "metavar": "|".join(DecoderKernels),
+    },
+}
+"""Argparse's arguments by the type of a key's value."""
+
+
 def _flag(key: str, kind: object) -> dict[str, object]:
     """Argparse's arguments for one key."""
     if key in NAMED:
         return {"type": NAMED[key], "metavar": "NAMES"}
     member = members(kind)[0]
-    if member is bool:
-        return {"type": switch, "metavar": "on|off"}
-    if member is int:
-        whole = int if key == "zero_stage" else positive
-        return {"type": whole, "metavar": "N"}
-    if member is float:
-        return {"type": float, "metavar": "X"}
-    if member is DecoderKernels:
-        return {"type": member, "choices": list(member), "metavar": "|".join(member)}
+    if member is int and key == "zero_stage":
+        return {"type": int, "metavar": "N"}
+    if member in SHAPES:
+        return SHAPES[member]
     if member is not str:
         nullable = [NULLABLE, NONE] if member is not kind else []
         return {"choices": [*nullable, *names(member)]}

@@ -9,7 +9,6 @@ from pathlib import Path
 from memory_models.device import Machine
 from memory_models.frozen import frozen
 from tsplanner import install, runs
-from tsplanner.commands.full_run import FullRun, disk_bytes, start_full_run
 from tsplanner.commands.inputs.options import (
     add_force_argument,
     add_plan_argument,
@@ -24,6 +23,7 @@ from tsplanner.commands.views.run import (
     print_random_weights,
     run_document,
 )
+from tsplanner.commands.work.full_run import FullRun, disk_bytes, start_full_run
 from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, refuse_foreign, refuse_led

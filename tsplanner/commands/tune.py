@@ -11,7 +11,6 @@ from pathlib import Path
 
 from memory_models.device import Machine
 from tsplanner import install, runs
-from tsplanner.commands.full_run import FullRun, start_full_run
 from tsplanner.commands.inputs.options import (
     add_force_argument,
     add_plan_argument,
@@ -23,6 +22,7 @@ from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
+from tsplanner.commands.work.full_run import FullRun, start_full_run
 from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, refuse_led

@@ -7,7 +7,8 @@ named here once, when the program starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from memory_models.architecture import Architecture
@@ -42,6 +43,17 @@ _DESCRIBERS: list[Callable[[], Describer]] = []
 def use(describer: Callable[[], Describer]) -> None:
     """Name who describes strangers; it is made when the first one comes."""
     _DESCRIBERS[:] = [describer]
+
+
+@contextmanager
+def using(describer: Callable[[], Describer]) -> Iterator[None]:
+    """As `use`, for what runs inside alone."""
+    before = list(_DESCRIBERS)
+    use(describer)
+    try:
+        yield
+    finally:
+        _DESCRIBERS[:] = before
 
 
 def architecture(

@@ -6,6 +6,7 @@ from functools import lru_cache
 from math import ceil, sqrt
 
 from memory_models.frozen import frozen
+from memory_models.settings import DecoderKernels
 from memory_models.units import ceil_div
 from tsplanner.datasets.split import held_out_count
 from tsplanner.planner.packing import EVALUATED_TOGETHER, UsualPasses, usual_passes
@@ -154,12 +155,15 @@ def forecast(
     evaluated = evaluated_rows(dataset, learning, hardware)
     widths = _different(dataset, hardware, epochs * micro_batches)
     widths += FORWARD_SHARE * _different_evaluated(dataset, hardware, evaluated)
+    first = host.first_step_seconds
+    if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED:
+        first += host.compile_seconds
     return Forecast(
         steps_per_epoch=steps,
         total_steps=steps * epochs,
         training_seconds=epochs * (micro_batches * each + steps * once),
         evaluation_seconds=(1 + EVALUATIONS_PER_EPOCH * epochs) * evaluated * forward_seconds,
-        one_time_seconds=host.first_step_seconds + widths * host.new_width_seconds,
+        one_time_seconds=first + widths * host.new_width_seconds,
     )
 
 

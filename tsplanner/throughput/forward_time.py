@@ -9,6 +9,7 @@ from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import (
     StepTime,
+    compiled_shares,
     eight_bit_flops_per_layer,
     fetch_seconds,
     forward_flops,
@@ -27,11 +28,12 @@ def forward_time(
     """
     link = link_time(architecture, settings, rates)
     made = forward_traffic(architecture, settings)
+    shares = compiled_shares(architecture, settings, rates)
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     return StepTime(
         matrix=_matrix_seconds(architecture, settings, rates),
-        memory=made.bytes / rates.written_bytes,
-        launch=made.tensors * rates.host.launch_seconds_per_tensor + hooks,
+        memory=made.bytes / rates.written_bytes * shares.memory,
+        launch=made.tensors * rates.host.launch_seconds_per_tensor * shares.launch + hooks,
         overlaps=rates.issue_overlaps,
         optimizer=0.0,
         communication=gather_seconds(architecture, settings, rates),
@@ -44,4 +46,7 @@ def _matrix_seconds(architecture: Architecture, settings: TrainingSettings, rate
     layers = architecture.num_hidden_layers
     eight = settings.tokens * layers * eight_bit_flops_per_layer(architecture, settings)
     rest = forward_flops(architecture, settings) - eight
-    return rest / rates.matrix_flops + eight / rates.eight_bit_flops
+    share = compiled_shares(architecture, settings, rates).matrix
+    return share * (
+        rest / rates.matrix_flops + eight / rates.eight_bit.of(settings.base.quantization)
+    )

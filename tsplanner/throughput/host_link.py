@@ -60,6 +60,6 @@ def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     return LinkTime(
         groups=passes / together,
         together=settings.streaming.passes_together,
-        weights=crossing_bytes(architecture, settings.states) / 2 / rates.to_host.streamed,
-        inputs=inputs / rates.to_host.streamed,
+        weights=crossing_bytes(architecture, settings.states) / 2 / rates.links.pinned,
+        inputs=inputs / rates.links.pinned,
     )

@@ -6,6 +6,7 @@ from dataclasses import field, replace
 
 from memory_models.device import Device, LinkType, Machine
 from memory_models.frozen import frozen
+from memory_models.settings import Quantization
 
 CPU_FLOPS_PER_CORE = 25e9
 """Assumed fp32 operations per second of one core in eager PyTorch; a probe corrects them."""
@@ -16,9 +17,6 @@ DEFAULT_FLOPS = 100e12
 DEFAULT_BANDWIDTH = 500e9
 LINK_BYTES_PER_SECOND = {LinkType.NVLINK: 200e9, LinkType.PCIE: 12e9}
 HOST_LINK_BYTES_PER_SECOND = 12e9
-PINNED_LINK_SHARE = 0.87
-"""Share of the link to the host that copies of whole layers from locked memory reach: 55 GB/s of 63
-over PCIe 5.0 x16, in one prototype on an H200 (2026-11-29)."""
 HOST_ADAM_BYTES_PER_SECOND = 10e9
 """Assumed bytes of weights, gradients and states that a host's optimizer handles per second."""
 
@@ -43,6 +41,10 @@ class HostSeconds:
     first_step_seconds: float = 1.3
     """Of the first evaluation and step beyond the usual ones, while CUDA loads its kernels: 0.6 to
     1.6 s in the same runs."""
+    compile_seconds: float = 1.3
+    """Of the first evaluation and step under compiled kernels, while Triton compiles or reads what
+    it compiled before. Fitted on nine packed runs of 0.5B to 7B on an H200; eight others were then
+    foretold with a median error of 6 % (2026-11-29)."""
     reduce_seconds: float = 500e-6
     """Of ZeRO-1 and ZeRO-2 per trained tensor, which overlaps with nothing: from two runs of one
     model under ZeRO-2 on two H200s (2026-11-23)."""
@@ -56,20 +58,81 @@ class HostSeconds:
             gather_seconds=self.gather_seconds * factor,
             new_width_seconds=self.new_width_seconds * factor,
             first_step_seconds=self.first_step_seconds * factor,
+            compile_seconds=self.compile_seconds * factor,
             reduce_seconds=self.reduce_seconds * factor,
         )
 
 
 @frozen
-class HostRates:
-    """Bytes per second between a GPU and the host, and on the host."""
+class Links:
+    """Bytes per second in one direction."""
 
-    offloaded: float
-    """In one direction, through DeepSpeed's hooks."""
-    streamed: float
-    """In one direction, of copies of whole layers from locked memory."""
-    adam: float
-    """That an offloaded optimizer handles on the host."""
+    between_gpus: float
+    host: float
+    """Between GPU and host, through DeepSpeed's hooks."""
+    pinned: float = HOST_LINK_BYTES_PER_SECOND
+    """Of a copy from locked host memory."""
+
+
+@frozen
+class EightBitFlops:
+    """Operations per second of 8-bit matrix products, where the base is in such a form."""
+
+    fp8: float
+    int8: float
+
+    def of(self, form: Quantization | None) -> float:
+        """Those of a form of the base."""
+        return self.int8 if form is Quantization.W8A8 else self.fp8
+
+
+@frozen
+class CompiledShares:
+    """Seconds under compiled kernels over those that the other constants give.
+
+    Source: bf16 steps of 8B at 512 and 2,048 tokens and of 14B at 4,096 on one H200
+    (``benchmarks/data/measurements/beside_peers_h200_2026-11-29.json``): within 5 %.
+    """
+
+    matrix: float = 0.90
+    """Of matrix products: their adapters add in kernels that read the results anyway."""
+    memory: float = 0.50
+    """Of memory traffic: a compiled kernel reads each tensor once."""
+    launch: float = 1.8
+    """Of issuing, per tensor: fewer tensors, each made by more Python. One pass of 64 tokens of 8B
+    took 0.178 s under compiled kernels and 0.218 s under fused ones on one host (2026-11-29)."""
+
+
+@frozen
+class LinkShares:
+    """Shares of the links' datasheet rates that copies reach."""
+
+    between_gpus: float = 0.70
+    host: float = 0.80
+    """Of the link to the host, by copies from pinned memory; assumed."""
+    pinned: float = 0.87
+    """Of the link to the host, by copies of whole layers from locked memory: 55 GB/s of 63 over
+    PCIe 5.0 x16, in one prototype on an H200 (2026-11-29)."""
+    host_limit: float = 25e9
+    """Bytes per second at which a process fetches offloaded weights through DeepSpeed's hooks,
+    however fast the link is: 25 GB/s over PCIe 5.0 in one run of two processes (2026-11-23)."""
+
+
+@frozen
+class EightBitShares:
+    """Rates of 8-bit products over that of half-precision ones, in whole steps.
+
+    Their rows are rounded and, in backward, their matrix is transposed, which belongs to them.
+    """
+
+    fp8: float = 1.40
+    """From three steps of 8B and 14B on one H200, within 4 % (the file of `CompiledShares`); alone,
+    large row-wise products reach 1.83."""
+    int8_measured: float = 1.0
+    """On the generations whose steps were measured: alone, ``torch._int_mm`` reached 1.06 on one
+    H200 (2026-11-29), and its sums are scaled afterwards."""
+    int8: float = 1.40
+    """On other cards; assumed, and never measured. Their datasheets have 2 to 4."""
 
 
 @frozen
@@ -78,16 +141,16 @@ class Rates:
 
     matrix_flops: float
     """Operations per second of half-precision (GPU) or fp32 (CPU) matrix products."""
-    eight_bit_flops: float
-    """Operations per second of 8-bit matrix products, where the base is in such a form."""
+    eight_bit: EightBitFlops
     written_bytes: float
     """Bytes of new tensors per second; the time to read them later is included."""
     memory_bytes: float
     """Bytes per second that the optimizer's step reads or writes."""
-    link_bytes: float
-    """Bytes per second between GPUs, in one direction."""
+    links: Links
+    compiled: CompiledShares = CompiledShares(matrix=1.0, memory=1.0, launch=1.0)
     host: HostSeconds
-    to_host: HostRates
+    host_adam_bytes: float
+    """Bytes per second that an offloaded optimizer handles on the host."""
     basis: str
     known_error: float | None = None
     """Half-width of the 95 % interval where it is known, as a share: of a step that was probed, or
@@ -107,19 +170,12 @@ class Efficiency:
 
     matrix: float = 0.56
     """Share of the dense datasheet rate."""
-    eight_bit: float = 1.83
-    """Rate of 8-bit products over that of half-precision ones: 1,402 over 765 TFLOP/s of large
-    row-wise e4m3 and bf16 products on one H200 (2026-11-29), where the datasheet has 2. Other cards
-    and int8 were not measured; int8 of GeForce cards is 4 on the datasheet."""
+    eight_bit: EightBitShares = EightBitShares()
+    compiled: CompiledShares = CompiledShares()
     passes: float = 3.03
     """Number of times that a tensor's bytes cross memory at the datasheet's bandwidth."""
     memory: float = 0.80
-    link: float = 0.70
-    host_link: float = 0.80
-    """Share of the link to the host that copies from pinned memory reach, assumed."""
-    host_link_limit: float = 25e9
-    """Bytes per second at which a process fetches offloaded weights through DeepSpeed's hooks,
-    however fast the link is: 25 GB/s over PCIe 5.0 in one run of two processes (2026-11-23)."""
+    links: LinkShares = LinkShares()
     host: HostSeconds = field(default_factory=HostSeconds)
     work_factor: float = 1.0
     """Measured / predicted seconds of the GPU's work, from this machine's own probes."""
@@ -145,44 +201,54 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
     work, launch = efficiency.work_factor, efficiency.launch_factor
     bandwidth = (device.memory_bytes_per_second or DEFAULT_BANDWIDTH) / work
     host_link = device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND
+    flops, shares = _flops(device) * efficiency.matrix / work, efficiency.links
+    measured = device.compute_capability[0] in efficiency.generations
     return Rates(
-        matrix_flops=_flops(device) * efficiency.matrix / work,
-        eight_bit_flops=_flops(device) * efficiency.matrix * efficiency.eight_bit / work,
+        matrix_flops=flops,
+        eight_bit=_eight_bit(flops, efficiency, measured=measured),
         written_bytes=bandwidth / efficiency.passes,
         memory_bytes=bandwidth * efficiency.memory,
-        link_bytes=link * efficiency.link / work,
-        to_host=HostRates(
-            offloaded=min(host_link * efficiency.host_link, efficiency.host_link_limit) / work,
+        links=Links(
+            between_gpus=link * shares.between_gpus / work,
+            host=min(host_link * shares.host, shares.host_limit) / work,
             # A probe's factor is that of the arithmetic; the link is as fast as it is.
-            streamed=host_link * PINNED_LINK_SHARE,
-            adam=HOST_ADAM_BYTES_PER_SECOND / work,
+            pinned=host_link * shares.pinned,
         ),
+        compiled=efficiency.compiled,
         host=efficiency.host.times(launch),
+        host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
         basis=efficiency.basis,
         known_error=efficiency.known_error,
-        measured=device.compute_capability[0] in efficiency.generations,
+        measured=measured,
     )
+
+
+def _eight_bit(flops: float, efficiency: Efficiency, *, measured: bool) -> EightBitFlops:
+    shares = efficiency.eight_bit
+    int8 = shares.int8_measured if measured else shares.int8
+    return EightBitFlops(fp8=flops * shares.fp8, int8=flops * int8)
 
 
 def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
     """Assumed rates of the host's cores; a probe corrects them."""
     slower = efficiency.work_factor
     probed = slower != 1.0
+    flops = CPU_FLOPS_PER_CORE * machine.host.cpu_count / slower
     return Rates(
-        matrix_flops=CPU_FLOPS_PER_CORE * machine.host.cpu_count / slower,
+        matrix_flops=flops,
         # On a CPU the same 8-bit values are multiplied in fp32.
-        eight_bit_flops=CPU_FLOPS_PER_CORE * machine.host.cpu_count / slower,
+        eight_bit=EightBitFlops(fp8=flops, int8=flops),
         written_bytes=CPU_BYTES_PER_SECOND / slower / efficiency.passes,
         memory_bytes=CPU_BYTES_PER_SECOND / slower,
-        link_bytes=CPU_BYTES_PER_SECOND,
-        to_host=HostRates(
-            offloaded=CPU_BYTES_PER_SECOND,
-            streamed=CPU_BYTES_PER_SECOND,
-            adam=CPU_BYTES_PER_SECOND / slower,
+        links=Links(
+            between_gpus=CPU_BYTES_PER_SECOND,
+            host=CPU_BYTES_PER_SECOND,
+            pinned=CPU_BYTES_PER_SECOND,
         ),
         host=replace(efficiency.host, launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR).times(
             slower
         ),
+        host_adam_bytes=CPU_BYTES_PER_SECOND / slower,
         issue_overlaps=False,
         basis=efficiency.basis if probed else "assumed CPU rates, not measured here",
         known_error=efficiency.known_error,

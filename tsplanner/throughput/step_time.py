@@ -16,13 +16,14 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import traffic
 from memory_models.recorded.totals import forward_flops_of
-from memory_models.settings import HEAD, Attention, TrainingSettings
+from memory_models.settings import HEAD, Attention, DecoderKernels, TrainingSettings
 from memory_models.states.adapters import adapter_parameters_on, targets
+from memory_models.states.compiled_groups import mlp_groups
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
 from memory_models.states.weights import base_weight_bytes, embedding_parameters, is_quantized
 from tsplanner.throughput.host_link import LinkTime, link_time
-from tsplanner.throughput.rates import Rates
+from tsplanner.throughput.rates import CompiledShares, Rates
 
 TOGETHER = 8.0
 """Power p of (a^p + b^p)^(1/p), which joins the times of work and of issuing kernels. The longer
@@ -105,14 +106,15 @@ class StepTime:
 def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> StepTime:
     """Seconds of one optimizer step with all its micro-batches, per process."""
     micro = settings.batch.gradient_accumulation_steps
-    made = traffic(architecture, settings)
+    made, shares = traffic(architecture, settings), compiled_shares(architecture, settings, rates)
     # The hooks run on the host between kernels, so they count as issuing and not as traffic.
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     hooks *= passes(architecture, settings)
     return StepTime(
         matrix=micro * _matrix_seconds(architecture, settings, rates),
-        memory=micro * made.bytes / rates.written_bytes,
-        launch=micro * (made.tensors * rates.host.launch_seconds_per_tensor + hooks),
+        memory=micro * made.bytes / rates.written_bytes * shares.memory,
+        launch=micro
+        * (made.tensors * rates.host.launch_seconds_per_tensor * shares.launch + hooks),
         overlaps=rates.issue_overlaps,
         optimizer=_optimizer_seconds(architecture, settings, rates),
         communication=_communication_seconds(architecture, settings, rates),
@@ -162,7 +164,19 @@ def _matrix_seconds(architecture: Architecture, settings: TrainingSettings, rate
     passed = layers + active + recomputed_layers(architecture, settings)
     eight = settings.tokens * passed * eight_bit_flops_per_layer(architecture, settings)
     rest = micro_batch_flops(architecture, settings) - eight
-    return rest / rates.matrix_flops + eight / rates.eight_bit_flops
+    share = compiled_shares(architecture, settings, rates).matrix
+    return share * (
+        rest / rates.matrix_flops + eight / rates.eight_bit.of(settings.base.quantization)
+    )
+
+
+def compiled_shares(
+    architecture: Architecture, settings: TrainingSettings, rates: Rates
+) -> CompiledShares:
+    """What compiled kernels leave of the seconds, where they take the linears of a layer."""
+    compiled = settings.kernels.decoder_kernels is DecoderKernels.COMPILED
+    whole = compiled and mlp_groups(architecture, settings.method)
+    return rates.compiled if whole else CompiledShares(matrix=1.0, memory=1.0, launch=1.0)
 
 
 def eight_bit_flops_per_layer(architecture: Architecture, settings: TrainingSettings) -> float:
@@ -332,7 +346,7 @@ def _optimizer_seconds(
     # All processes of a machine share the host's memory bandwidth, so ``moved`` is not divided.
     # Each process sends its gradients there and fetches its new weights.
     crossing = 2 * gradient_bytes(architecture, settings.states) / processes
-    return rates.host.step_seconds + moved / rates.to_host.adam + crossing / rates.to_host.offloaded
+    return rates.host.step_seconds + moved / rates.host_adam_bytes + crossing / rates.links.host
 
 
 def _communication_seconds(
@@ -353,7 +367,7 @@ def _communication_seconds(
     if settings.sharding.zero_stage in (1, 2):
         tensors = sum(tensor.copies for tensor in trained_tensors(architecture, settings.method))
         waits = settings.batch.gradient_accumulation_steps * tensors * rates.host.reduce_seconds
-    return moved / rates.link_bytes + gathers + waits
+    return moved / rates.links.between_gpus + gathers + waits
 
 
 def _weight_passes(architecture: Architecture, settings: TrainingSettings) -> float:
@@ -367,7 +381,7 @@ def gather_seconds(architecture: Architecture, settings: TrainingSettings, rates
     if settings.sharding.zero_stage != 3 or processes == 1:
         return 0.0
     share = (processes - 1) / processes
-    return base_weight_bytes(architecture, settings.states) * share / rates.link_bytes
+    return base_weight_bytes(architecture, settings.states) * share / rates.links.between_gpus
 
 
 def fetch_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
@@ -375,4 +389,4 @@ def fetch_seconds(architecture: Architecture, settings: TrainingSettings, rates:
     if not settings.sharding.offload_param:
         return 0.0
     weights = base_weight_bytes(architecture, settings.states) / settings.sharding.world_size
-    return weights / rates.to_host.offloaded
+    return weights / rates.links.host

@@ -54,7 +54,7 @@ def pinned_bytes() -> int | None:
 
 
 def _locked_by_all() -> int | None:
-    """Most bytes that PyTorch and the streamed layers locked; None if neither says any."""
+    """Most bytes that PyTorch and streamed layers locked; None if neither locked or says any."""
     own, of_torch = locked_bytes() - bytes_of_others(), pinned_bytes()
     return own + of_torch if of_torch is not None else own or None
 

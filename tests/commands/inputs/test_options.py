@@ -187,13 +187,24 @@ def test_names_of_other_verbs_and_programs_are_known() -> None:
     """--sequence-length and --device of estimate; null for none; 4-bit and QLoRA by their names."""
     given = parsed("--sequence-length", "64", "--device", "T4", "--quantization", "null")
     assert (given.cutoff_len, given.gpus, given.quantization) == (64, "T4", "none")
-    for words, said in (
-        (("--finetuning-type", "qlora"), "qlora is lora on a 4-bit base: write lora, and --quanti"),
-        (("--quantization", "4bit"), "4bit is called nf4 here"),
-        (("--quantization", "nf4_dq"), 'Did you mean "nf4-dq"'),
-    ):
-        with pytest.raises(argparse.ArgumentError, match=said):
-            parsed(*words)
+    assert parsed("--quantization", "4bit").quantization == "nf4"
+    assert parsed("--quantization", "8-bit").quantization == "int8"
+    with pytest.raises(argparse.ArgumentError, match='Did you mean "nf4-dq"'):
+        parsed("--quantization", "nf4_dq")
+
+
+@pytest.mark.parametrize(
+    ("words", "base"),
+    [
+        (("--finetuning-type", "qlora"), "nf4"),
+        (("--finetuning-type", "QLoRA", "--quantization", "nf4-dq"), "nf4-dq"),
+        (("--quantization", "nf4-dq", "--finetuning-type", "qlora"), "nf4-dq"),
+    ],
+)
+def test_qlora_is_lora_on_a_base_of_four_bits(words: tuple[str, ...], base: str) -> None:
+    """A base that is named as well is the one that is meant, before or after."""
+    given = parsed(*words)
+    assert (given.finetuning_type, given.quantization) == (FinetuningType.LORA, base)
 
 
 def test_a_dataset_is_files_and_names_of_their_fields() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tsplanner.commands.inputs.verbs import VERBS, calling, verb_parser
 from tsplanner.errors import UsageError
+from tsplanner.models import strangers
 from tsplanner.trust import is_granted
 
 
@@ -27,3 +28,11 @@ def test_code_of_a_model_is_trusted_for_one_call_alone() -> None:
     with calling(argparse.Namespace()):
         assert not is_granted()
     assert not is_granted()
+
+
+def test_strange_models_are_described_for_one_call_alone() -> None:
+    """A program that only reads configs must not start the process that builds models."""
+    before = list(strangers._DESCRIBERS)
+    with calling(argparse.Namespace()):
+        assert len(strangers._DESCRIBERS) == 1
+    assert before == strangers._DESCRIBERS

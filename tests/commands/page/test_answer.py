@@ -102,7 +102,7 @@ def test_the_page_offers_only_what_can_be_asked() -> None:
         assert "estimate" in answer({"given": {**FIRST, **fp16, "gpus": card["name"]}}), card
     assert {"name": "RTX 2080 Ti 22GiB", "gib": 22} in cards()
     assert found["first_answer"] == answer({"given": FIRST})
-    assert found["choices"]["quantization"] == ["int8", "nf4", "nf4-dq"]
+    assert {"int8", "nf4", "nf4-dq"} <= set(found["choices"]["quantization"])
     assert found["version"] == tsplanner.__version__
 
 

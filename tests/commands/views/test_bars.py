@@ -12,6 +12,7 @@ import pytest
 from tests.support import tiny
 from tests.support.terminal import Terminal
 from tsplanner.commands.views.bars import followed, step_bar, step_bars, title
+from tsplanner.commands.work.pace import Pace
 from tsplanner.probe.runner import Tail
 from tsplanner.training.job import Job, JobKind
 
@@ -32,6 +33,20 @@ def test_a_pipe_gets_one_line_and_json_gets_none(capsys: pytest.CaptureFixture[s
     with step_bar("train  20 rows", 10, shown=False) as on_metrics:
         assert on_metrics is None
     assert capsys.readouterr().out == ""
+
+
+def test_a_pipe_is_told_how_a_full_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every so many steps, and at each evaluation."""
+    with step_bar("train", 40, shown=True, pace=Pace(40, 100.0)) as on_metrics:
+        assert on_metrics is not None
+        for step in (1, 2, 3):
+            on_metrics({"step": step, "loss": 1.0, "seconds": 2.0 * step})
+        on_metrics({"step": 3, "eval_loss": 0.5, "seconds": 9.0})
+    assert capsys.readouterr().out.splitlines() == [
+        "train  40 steps",
+        "step 2/40  loss 1.000 · 2 s/step · 50 tokens/s · about 76 s left",
+        "step 3/40  loss 1.000 · eval 0.500",
+    ]
 
 
 def test_a_person_sees_the_step_and_the_newest_evaluation(

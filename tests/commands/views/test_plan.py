@@ -145,7 +145,7 @@ def test_advice_is_one_line_of_values_and_a_line_per_rule() -> None:
         "rank: the largest that fits, as it was best for 31 of 35 models; ranks differ by 0.006 "
         "nats at the median",
         "lr: 3e-4 came within 0.0051 nats of the best for nine of ten models, at any rank; "
-        "78 steps stand up to 1.5 times that",
+        "a short run stands up to 1.5 times that (steps: 78)",
     ]
     assert advice_lines([]) == []
 

@@ -45,7 +45,7 @@ def test_advice_for_a_program_has_its_rule_in_words_and_its_source() -> None:
         "value": 3e-4,
         "planned": 3e-4,
         "rule": "3e-4 came within 0.0051 nats of the best for nine of ten models, at any rank; "
-        "78 steps stand up to 1.5 times that",
+        "a short run stands up to 1.5 times that (steps: 78)",
         "source": "a sweep",
     }
 

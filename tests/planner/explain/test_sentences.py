@@ -212,8 +212,8 @@ def test_rules_of_thumb_stand_one_after_the_other() -> None:
     )
     short = AppliedRule(rule=AdviceRule.RATE_SHORT_RUN, data={"steps": 78})
     assert advice_sentence([epochs, short]) == (
-        "2,000 rows (1.25 M tokens) x 3 are 6,000 samples; one task saturated near 6,500; "
-        "78 steps stand up to 1.5 times that"
+        "samples in all: 6,000 (rows: 2,000, 1.25 M tokens; epochs: 3); one task saturated near "
+        "6,500; a short run stands up to 1.5 times that (steps: 78)"
     )
     assert advice_sentence([short, short], CHINESE).count("；") == 1
 

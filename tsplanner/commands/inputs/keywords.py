@@ -14,7 +14,7 @@ from tsplanner.commands.inputs.options import Added
 from tsplanner.commands.inputs.verbs import verb_parser
 from tsplanner.errors import UsageError, did_you_mean, named, quoted
 
-NEVER = frozenset({"help", "json"})
+NEVER = frozenset({"help", "json", "quiet"})
 """Flags that say how a verb prints; a call prints nothing."""
 REPEATED = (argparse._ExtendAction, Added)
 """Flags that take one value each time, where others take a list joined by commas."""

@@ -19,6 +19,7 @@ from memory_models.settings import (
 from tsplanner.commands.inputs.values import (
     ALL,
     NONE,
+    Method,
     alphas,
     budget,
     count,
@@ -120,8 +121,9 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--finetuning-type",
         type=method,
+        action=Method,
         metavar="METHOD",
-        help=f"{', '.join(FinetuningType)} [lora]",
+        help=f"{', '.join(FinetuningType)}, or qlora: lora on nf4 [lora]",
     )
     for flag, kind, text in (
         ("--lora-rank", positive, f"of the adapters [{method_defaults.lora_rank}]"),

@@ -39,25 +39,42 @@ def names(values: type) -> list[str]:
     return [str(value) for value in values]  # type: ignore[attr-defined]
 
 
-def method(text: str) -> FinetuningType:
-    """A training method; QLoRA is two settings here."""
-    if text.lower() == "qlora":
-        raise argparse.ArgumentTypeError(
-            "qlora is lora on a 4-bit base: write lora, and --quantization nf4"
-        )
+QLORA = "qlora"
+
+
+def method(text: str) -> FinetuningType | str:
+    """A training method, or QLORA, which `Method` takes apart."""
+    if text.lower() == QLORA:
+        return QLORA
     return FinetuningType(_one_of(text, names(FinetuningType)))
 
 
+class Method(argparse.Action):
+    """A method; ``qlora`` is lora on a 4-bit base, unless the base is named as well."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Set the method, and for ``qlora`` the base."""
+        if values == QLORA:
+            values = FinetuningType.LORA
+            if namespace.quantization is None:
+                namespace.quantization = str(Quantization.NF4)
+        setattr(namespace, self.dest, values)
+
+
 _OTHER_NAMES = {"null": NONE, "4bit": "nf4", "4-bit": "nf4", "8bit": "int8", "8-bit": "int8"}
+"""What other trainers call the same."""
 
 
 def quantization(text: str) -> str:
-    """A form of the frozen base, or ``none``."""
+    """A form of the frozen base by its name here or elsewhere, or ``none``."""
     known = [NONE, *names(Quantization)]
-    other = _OTHER_NAMES.get(text.lower())
-    if other is not None and other != NONE:
-        raise argparse.ArgumentTypeError(f"{text} is called {other} here, of {', '.join(known)}")
-    return _one_of(other or text, known)
+    return _one_of(_OTHER_NAMES.get(text.lower(), text), known)
 
 
 def _one_of(text: str, known: list[str]) -> str:

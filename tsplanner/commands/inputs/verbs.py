@@ -71,6 +71,9 @@ def build_parser(verb: str | None) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action="version", version=f"tsplanner {__version__}")
+    parser.add_argument(
+        "--completion", metavar="SHELL", help="print the script that completes flags: bash|zsh|fish"
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     # A parser takes half a millisecond to make: without a verb all of them are listed.
     for name in VERBS if verb is None else (verb,):
@@ -86,8 +89,16 @@ def build_parser(verb: str | None) -> Parser:
             module = importlib.import_module(f"tsplanner.commands.{name}")
             module.add_arguments(sub)
             sub.epilog = getattr(module, "EPILOG", None)
+            sub.add_argument(
+                "-q", "--quiet", action="store_true", help="no words: errors, files and the status"
+            )
             sub.set_defaults(call=module.from_arguments)
     return parser
+
+
+def verbs_with(flag: str) -> list[str]:
+    """The verbs that have a flag, for a person who gave it to another one."""
+    return [verb for verb in VERBS if flag in verb_parser(verb)._option_string_actions]
 
 
 def verb_parser(verb: str) -> Parser:
@@ -105,8 +116,8 @@ def calling(options: argparse.Namespace) -> Iterator[None]:
     """What the call of a verb stands on: whose code it trusts, and who describes strange models."""
     from tsplanner.models import strangers  # help and version need none of its imports
 
-    strangers.use(_recordings)
-    with granting(getattr(options, "trust_remote_code", False)):
+    trusted = getattr(options, "trust_remote_code", False)
+    with strangers.using(_recordings), granting(trusted):
         yield
 
 

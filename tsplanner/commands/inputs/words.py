@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SETTINGS: dict[str, str] = {
-    "finetuning_type": "method of training",
+    "finetuning_type": "method of training, or qlora: lora on nf4",
     "lora_rank": "rank of the adapters",
     "lora_dropout": "share of the adapters' inputs that is dropped, 0 to 1",
     "lora_target": "module names joined by commas, or all-linear",
@@ -13,7 +13,7 @@ SETTINGS: dict[str, str] = {
     "freeze_trainable_layers": "last decoder layers that freeze trains",
     "model_dtype": "precision of the weights",
     "autocast": "precision of the arithmetic",
-    "quantization": "how the frozen base is rounded",
+    "quantization": "how the frozen base is rounded, also 4bit and 8bit",
     "upcast_unquantized": "embeddings, head and norms of a quantised base in fp32",
     "attention": "attention kernel",
     "loss_kernel": "all logits at once (plain), or in chunks",

@@ -11,6 +11,7 @@ from typing import Any
 
 from memory_models.units import counted
 from tsplanner.commands.views.screen import interactive
+from tsplanner.commands.work.pace import Pace
 from tsplanner.console import rich_console
 from tsplanner.probe.runner import METRICS_FILE, Tail
 from tsplanner.report.probe_table import candidate_words
@@ -22,31 +23,46 @@ LOOK_SECONDS = 0.2
 
 @contextmanager
 def step_bar(
-    title: str, total: int, *, shown: bool
+    title: str, total: int, *, shown: bool, pace: Pace | None = None
 ) -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """A progress bar over optimizer steps for a person, one line in a pipe, nothing for JSON."""
+    """A progress bar over optimizer steps for a person, lines in a pipe, nothing for JSON.
+
+    ``pace``: what is said beside the steps; None: only the newest evaluation, and one line in all.
+    """
     if not shown:
         yield None
         return
     if not interactive():
         print(f"{title}  {counted(total, 'step')}", flush=True)
-        yield None
+        yield None if pace is None else _lines(pace)
         return
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.completed:.0f}/{task.total:.0f} steps {task.fields[note]}", markup=False),
     )
+    known = Pace(total) if pace is None else pace
     with Progress(*columns, console=rich_console(sys.stdout)) as progress:
         task = progress.add_task(title, total=total, note="")
 
         def on_metrics(row: dict[str, Any]) -> None:
-            note = "" if row.get("eval_loss") is None else f"eval {row['eval_loss']:.3f}"
-            progress.update(task, completed=float(row.get("step") or 0), note=note)
+            known.see(row)
+            progress.update(task, completed=known.step, note=known.words)
 
         yield on_metrics
+
+
+def _lines(pace: Pace) -> Callable[[dict[str, Any]], None]:
+    """Prints a line every so many steps and at each evaluation."""
+
+    def on_metrics(row: dict[str, Any]) -> None:
+        pace.see(row)
+        if pace.is_worth_a_line or row.get("eval_loss") is not None:
+            print(f"step {pace.step}/{pace.total}  {pace.words}", flush=True)
+
+    return on_metrics
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
         "total": request.architecture.num_hidden_layers,
         "moved": time.link.groups * crossing_bytes(request.architecture, states) / 1e9,
         "link": 2 * (time.link.groups * time.link.weights + time.link.inputs),
-        "rate": rates_for(request, hardware).to_host.streamed / 1e9,
+        "rate": rates_for(request, hardware).links.pinned / 1e9,
         "assumed": "" if known else NOT_KNOWN,
         "work": work,
     }

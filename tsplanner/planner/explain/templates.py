@@ -244,8 +244,8 @@ CHANGES: dict[ChangeKind, Words] = {
 
 ADVICE: dict[AdviceRule, Words] = {
     AdviceRule.EPOCHS_BY_ROWS: (
-        "{rows:,} rows ({tokens:.3g} M tokens) x {epochs} are {samples:,} samples; one task "
-        "saturated near {saturated:,}",
+        "samples in all: {samples:,} (rows: {rows:,}, {tokens:.3g} M tokens; epochs: {epochs}); "
+        "one task saturated near {saturated:,}",
         "{rows:,} 行（{tokens:.3g} M 词元）x {epochs} 共 {samples:,} 个样本；曾有任务在约 "
         "{saturated:,} 个时饱和",
     ),
@@ -271,7 +271,7 @@ ADVICE: dict[AdviceRule, Words] = {
         "已发表的全量微调：4B 以内取 2e-5，15B 以内取 1e-5，更大取 5e-6",
     ),
     AdviceRule.RATE_SHORT_RUN: (
-        "{steps} steps stand up to 1.5 times that",
+        "a short run stands up to 1.5 times that (steps: {steps})",
         "{steps} 步可承受其 1.5 倍",
     ),
 }

@@ -16,8 +16,8 @@ from tsplanner.training.adapters import decoder_layers
 from tsplanner.training.model import (
     BASE_SEED,
     build_model,
-    drawn_modules,
     from_config,
+    materialised,
     model_config,
     register_own_models,
 )
@@ -71,7 +71,7 @@ class StreamedBase:
         streamed = {id(layer): (index, layer) for index, layer in self._streamed(model)}
         at_work: tuple[int, nn.Module] | None = None
         prefix, _ = decoder_layers(model)
-        for name, module in drawn_modules(model, plan.hardware, self.device):
+        for name, module in materialised(model, self.device):
             if id(module) in streamed or not name.startswith(f"{prefix}."):
                 self._adopt_if(at_work)
                 at_work = streamed.get(id(module))
@@ -81,7 +81,7 @@ class StreamedBase:
         return model
 
     def _make_room(self, model: nn.Module) -> None:
-        """Host memory for the streamed layers of a model that may still be on ``meta``."""
+        """Host memory for the streamed layers of a model; weights may still be on ``meta``."""
         sizes = [Slab(each.parameters(), self.device).size for _, each in self._streamed(model)]
         size = sum(round_up(each, PAGE_BYTES) for each in sizes)
         self.copy = HostCopy(size, lock=self.device.type == "cuda")

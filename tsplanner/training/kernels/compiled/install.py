@@ -73,19 +73,18 @@ def use_compiled_kernels(model: Any, *, alone: bool = True) -> None:
             patch_rotary(sys.modules[type(module).__module__])
             if alone and _are_groupable(module, SIBLINGS):
                 groups += _compile_attention(module)
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    use_compiled_loss(base)
+    use_compiled_loss(_base(model))
     if groups:
         # Whoever runs the decoder, Trainer or an evaluation, runs its stack of layers.
         copies = AdapterCopies(groups)
-        stack = body(base)
+        stack = body(_base(model))
         stack.__dict__[HOOK] = stack.register_forward_pre_hook(copies.refresh)
 
 
 def use_own_forwards(model: Any) -> None:
     """Undo ``use_compiled_kernels`` and ``use_fused_kernels``."""
     use_own_kernels(model)
-    use_own_loss(model)
+    use_own_loss(_base(model))
     for module in model.modules():
         hook = module.__dict__.pop(HOOK, None)
         if hook is not None:
@@ -94,6 +93,11 @@ def use_own_forwards(model: Any) -> None:
         replaced = getattr(file, ROTARY, None)
         if replaced is not None and hasattr(replaced, "plain"):
             setattr(file, ROTARY, replaced.plain)
+
+
+def _base(model: Any) -> Any:
+    """The model of transformers, under PEFT's wrapper if there is one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def is_head_norm(module: nn.Module) -> bool:

@@ -111,9 +111,11 @@ def gated_backward_reference(
         incoming = incoming + of_down.low.float() @ of_down.side.float()
     sigmoid = torch.sigmoid(wide)
     active = wide * sigmoid
-    gradient.copy_(active * factor)
-    gate.copy_(incoming * factor * (sigmoid + active * (1 - sigmoid)))
-    up.copy_(incoming * active)
+    # In fp32 the wide tensors are the given ones, so all results come before the first copy.
+    of_gate_itself = incoming * factor * (sigmoid + active * (1 - sigmoid))
+    product, of_up_itself = active * factor, incoming * active
+    for place, value in ((gradient, product), (gate, of_gate_itself), (up, of_up_itself)):
+        place.copy_(value)
 
 
 def rotary_reference(

@@ -20,6 +20,7 @@ NORM_ELEMENTS = 2048
 """Elements that one program of the head norm reads at once, about."""
 SMALLEST_DOT = 16
 """Smallest side of a matrix that Triton multiplies."""
+# Numbers of rows differ from pass to pass: compiled for one of them, a kernel serves all.
 
 
 @triton.jit
@@ -39,7 +40,7 @@ def _thin(low, side, rows, columns, count, width, row_stride, RANK: tl.constexpr
     return tl.dot(left, right)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _gated_kernel(
     gate,
     up,
@@ -72,7 +73,7 @@ def _gated_kernel(
     tl.store(out + at, made.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _gated_backward_kernel(
     gate,
     up,
@@ -164,7 +165,7 @@ def _turn(
     tl.store(write + HALF, y2.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length", "table_stride", "query_batch", "key_batch"])
 def _rotary_kernel(
     query,
     key,
@@ -237,7 +238,7 @@ def _rotary_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _norm_kernel(
     x, weight, out, scale, count, epsilon, WIDTH: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr
 ):
@@ -252,7 +253,7 @@ def _norm_kernel(
     tl.store(out + at, (wide * root[:, None] * factor).to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _norm_backward_kernel(
     gradient, x, weight, scale, out, count, WIDTH: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr
 ):

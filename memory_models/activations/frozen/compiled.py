@@ -127,8 +127,11 @@ def _backward_work(ops: LayerOps, group: Sequence[Linear]) -> Size:
 
 
 def _product(ops: LayerOps, linear: Linear) -> Value:
-    whole = ops.tape.new(product_work(ops, linear).forward, 1, needs=False)
-    result = ops.tape.new(Size(per_token=linear.out_features), HALF)
+    out, work = Size(per_token=linear.out_features), product_work(ops, linear).forward
+    if work == ZERO:
+        return ops.tape.new(out, HALF)
+    whole = ops.tape.new(work, 1, needs=False)
+    result = ops.tape.new(out, HALF)
     ops.tape.drop(whole)
     return result
 

@@ -10,6 +10,7 @@ from memory_models.frozen import frozen
 from memory_models.units import MIB, counted
 from tsplanner import runs
 from tsplanner.commands.views.bars import step_bar
+from tsplanner.commands.work.pace import Pace
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.finished import finished_run, is_over
@@ -102,5 +103,12 @@ def _train(run: FullRun) -> Record:
     epochs = plan.learning.optimization.num_train_epochs
     words = f"train  {counted(plan.dataset.lengths.rows_kept, 'row')}, {counted(epochs, 'epoch')}"
     title = f"{words}, about {duration(plan.time.total_seconds)}"
-    with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
+    pace = Pace(plan.time.total_steps, tokens_per_step(plan))
+    with step_bar(title, plan.time.total_steps, shown=run.shown, pace=pace) as on_metrics:
         return run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)
+
+
+def tokens_per_step(plan: Plan) -> float | None:
+    """Mean positions of the rows of an optimizer step, without padding; None: no rows are known."""
+    lengths = plan.dataset.lengths
+    return lengths.mean * plan.hardware.effective_batch_size if lengths.rows_kept else None

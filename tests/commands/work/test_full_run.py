@@ -12,7 +12,7 @@ from memory_models.settings import FinetuningType
 from tests.support import tiny
 from tests.support.searching import Worker
 from tsplanner import runs
-from tsplanner.commands.full_run import FullRun, disk_bytes, start_full_run
+from tsplanner.commands.work.full_run import FullRun, disk_bytes, start_full_run
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan
 from tsplanner.training.job import Job, JobKind, Status
@@ -56,7 +56,10 @@ def test_a_run_leaves_its_plan_its_versions_and_a_report_with_remarks(
     assert "torch" in json.loads((run.folder / "versions.json").read_text())
     assert "Trial 2 is better." in (run.folder / "report.md").read_text()
     assert not (run.folder / "checkpoints").exists()
-    assert capsys.readouterr().out == "train  20 rows, 2 epochs, about 1 s  10 steps\n"
+    first, *steps = capsys.readouterr().out.splitlines()
+    assert first == "train  20 rows, 2 epochs, about 1 s  10 steps"
+    assert steps[0] == "step 1/10  eval 6.000"
+    assert len(steps) == 6
 
 
 def test_a_run_that_failed_keeps_its_checkpoints(tmp_path: Path) -> None:

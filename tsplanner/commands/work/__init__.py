@@ -1,0 +1,1 @@
+"""What ``train`` and ``tune`` share: how a full run is started."""
