@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-warnings.simplefilter("ignore")
 
 import torch
 import transformers
@@ -117,6 +116,7 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", help="model types [all causal ones]")
     parser.add_argument("--seconds", type=int, default=40, help="time of one type [40]")
     options = parser.parse_args()
+    warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
 

@@ -58,7 +58,8 @@ def test_an_assumed_host_is_the_first_remark_where_weights_lie_on_it() -> None:
 
 def test_an_assumed_host_is_a_remark_where_a_larger_one_would_change_the_plan() -> None:
     """With 24 GiB of RAM nothing can be offloaded, and 4 bits are what is left."""
-    found = choose(assumed(request("qwen2.5-14b", TURING), 24))
+    pins = Pins(streamed_layers=0)
+    found = choose(assumed(request("qwen2.5-14b", TURING, pins=pins), 24))
     assert found.plan.hardware.base.quantization is Quantization.NF4_DQ
     assert kinds(found)[0] is RemarkKind.HOST_ASSUMED
     assert "such as --host-memory 64GiB" in words(found, RemarkKind.HOST_ASSUMED)
