@@ -104,7 +104,7 @@ def by_host(*cards: Device, host_gib: int = 512, **changes: object) -> PlanReque
 
 
 def test_a_base_that_fits_offloaded_is_not_rounded_for_speed() -> None:
-    """NF4 is several times as fast, shown first among the others, and taken on request alone."""
+    """4 bits are shown first among the others, and 8-bit products are taken on request alone."""
     pins = Pins(streamed_layers=0)
     kept = choose(replace(by_host(TURING), pins=pins))
     assert kept.plan.hardware.base.quantization is None
@@ -114,7 +114,7 @@ def test_a_base_that_fits_offloaded_is_not_rounded_for_speed() -> None:
     reasons = [explanation_sentence(row.explanation) for row in kept.shown]
     assert "rounds the base to 4 bits" in reasons
     taken = choose(replace(by_host(TURING, allow_rounding=True), pins=pins)).plan
-    assert taken.hardware.base.quantization is Quantization.NF4_DQ
+    assert taken.hardware.base.quantization is Quantization.W8A8
     assert taken.time.step_seconds < kept.plan.time.step_seconds
 
 
