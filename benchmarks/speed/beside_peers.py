@@ -37,24 +37,31 @@ from benchmarks.speed.peers.asked import (
     read_way,
     row_lengths,
 )
-from benchmarks.speed.peers.ways import WARMUP_STEPS, run_ours, run_peer, write_weights
+from benchmarks.speed.peers.ways import run_ours, run_peer, write_weights
 from memory_models.states.weights import total_parameters
 from tsplanner.models.source import read_model
 from tsplanner.runs import versions, write_json
 from tsplanner.training.worker.environment_variables import set_defaults
 
+COLD_STEPS = 3
+"""Steps at the very beginning that no rate counts."""
 PACKAGES = ("unsloth", "unsloth_zoo", "liger-kernel", "xformers", "triton")
 
 
-def tokens_per_second(shape: Shape, step_seconds: list[float]) -> float:
-    """Real tokens of the timed steps over their seconds."""
-    timed = step_seconds[WARMUP_STEPS:]
-    tokens = sum(sum(row_lengths(shape, WARMUP_STEPS + place)) for place in range(len(timed)))
+def tokens_per_second(shape: Shape, step_seconds: list[float], first: int) -> float:
+    """Real tokens of the steps from ``first`` on over their seconds."""
+    timed = step_seconds[first:]
+    tokens = sum(sum(row_lengths(shape, first + place)) for place in range(len(timed)))
     return tokens / sum(timed)
 
 
-def at_work(shape: Shape, way: Way, folder: Path, output: Path) -> None:
-    """The child's work: run the way, and leave what it measured in a file."""
+def at_work(shape: Shape, way: Way, folder: Path, output: Path, packages: Path | None) -> None:
+    """The child's work: run the way, and leave what it measured in a file.
+
+    ``packages``: a folder with the other trainers, which ours does not see.
+    """
+    if packages is not None and way.trainer != "ours":
+        sys.path.insert(0, str(packages))
     place = output / way.name.replace(":", "-").replace("/", "-")
     place.mkdir(parents=True, exist_ok=True)
     log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -75,7 +82,9 @@ def run_way(shape: Shape, way: Way, folder: Path, options: argparse.Namespace) -
     began = time.monotonic()
     # A fork has the libraries already; Unsloth must be imported before any of them.
     context = multiprocessing.get_context("fork" if way.trainer == "ours" else "spawn")
-    child: Any = context.Process(target=at_work, args=(shape, way, folder, options.output))
+    child: Any = context.Process(
+        target=at_work, args=(shape, way, folder, options.output, options.packages)
+    )
     child.start()
     child.join(options.limit)
     if child.exitcode is None:
@@ -88,7 +97,11 @@ def run_way(shape: Shape, way: Way, folder: Path, options: argparse.Namespace) -
     else:
         row["error"] = f"ended with {child.exitcode}: {(place / 'log').read_text()[-1500:]}"
     if row.get("step_seconds"):
-        row["tokens_per_second"] = tokens_per_second(shape, row["step_seconds"])
+        seconds, row["warmup"] = row["step_seconds"], shape.warmup
+        row["tokens_per_second"] = tokens_per_second(shape, seconds, shape.warmup)
+        if shape.warmup > COLD_STEPS:
+            first_pass = seconds[: shape.warmup]
+            row["first_pass_tokens_per_second"] = tokens_per_second(shape, first_pass, COLD_STEPS)
     row["wall_seconds"] = round(time.monotonic() - began, 1)
     return row
 
@@ -101,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
     if options.steps:
         shape = replace(shape, steps=options.steps)
     if options.dry_run:
-        shape = replace(shape, steps=1, length=shape.length and 32, rows=4)
+        shape = replace(shape, steps=1, length=shape.length and 32, rows=4, warmup=1)
     options.output.mkdir(parents=True, exist_ok=True)
     folder = config_folder(shape, options.output, tiny=options.dry_run)
     ways = [read_way(text) for text in options.ways or shape.ways]
@@ -120,22 +133,18 @@ def run(options: argparse.Namespace) -> int:
     for way in ways:
         rows.append(run_way(shape, way, folder, options))
         print(line(rows[-1]), flush=True)
-        found = {"date": time.strftime("%Y-%m-%d"), "versions": versions() | peers_versions()}
+        known = versions() | peers_versions(options.packages)
+        found = {"date": time.strftime("%Y-%m-%d"), "versions": known}
         write_json(file, {**found, "device": device_name(), "rows": rows})
     return 0 if all("error" not in row for row in rows) else 1
 
 
-def peers_versions() -> dict[str, str]:
+def peers_versions(packages: Path | None) -> dict[str, str]:
     """Versions of the other trainers, where they are installed."""
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import distributions
 
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    places = [*sys.path, *([] if packages is None else [str(packages)])]
+    return {each.name: each.version for each in distributions(path=places) if each.name in PACKAGES}
 
 
 def device_name() -> str:
@@ -151,12 +160,14 @@ def line(row: dict[str, Any]) -> str:
     name = f"{row['shape']:7s} {row['way']:60s}"
     if "error" in row:
         return f"{name} failed: {row['error'][-400:]}"
-    median = statistics.median(row["step_seconds"][WARMUP_STEPS:])
+    median = statistics.median(row["step_seconds"][row["warmup"] :])
+    first = row.get("first_pass_tokens_per_second")
     losses = " ".join(f"{loss:.4f}" for loss in row["losses"][:3])
     memory = f"{row.get('peak_allocated_gib', 0):6.2f} GiB"
     return (
         f"{name} {row['tokens_per_second']:8,.0f} tokens/s  step {median:6.3f} s  {memory}  "
         f"losses {losses}  ({row['wall_seconds']} s)"
+        + (f"  {first:,.0f} tokens/s when lengths are met first" if first else "")
     )
 
 
@@ -172,26 +183,42 @@ def group(row: dict[str, Any]) -> str:
 
 
 def report(options: argparse.Namespace) -> int:
-    """The ways of some files; then the best of each sort, and ours over all others."""
+    """The ways of some files; then, by shape, the best of each sort, and ours over all others."""
     for file in options.files:
         document = json.loads(file.read_text())
         print(f"{file.name}: {document['device']}, {document['date']}")
-        best: dict[str, float] = {}
+        by_shape: dict[str, list[dict[str, Any]]] = {}
         for row in document["rows"]:
-            print(line(row))
-            rate = row.get("tokens_per_second", 0.0)
-            best[group(row)] = max(best.get(group(row), 0.0), rate)
-        shape = SHAPES[document["rows"][0]["shape"]]
-        weights = total_parameters(read_model(shape.model).architecture)
-        for name, rate in sorted(best.items(), key=lambda item: -item[1]):
-            if not name.startswith("ours"):
-                continue
-            ratios = ", ".join(
-                f"{rate / other:.2f}x {key}" for key, other in best.items() if other and key != name
-            )
-            share = 4 * weights * rate / PEAK_FLOPS
-            print(f"  {name}: {rate:,.0f} tokens/s, {share:.0%} of the peak by 4N: {ratios}")
+            by_shape.setdefault(row["shape"], []).append(row)
+        for name, rows in by_shape.items():
+            print("\n".join(map(line, rows)))
+            compare(SHAPES[name], rows)
     return 0
+
+
+def compare(shape: Shape, rows: list[dict[str, Any]]) -> None:
+    """Print the best of each sort of ours over the best of every other sort."""
+    weights = total_parameters(read_model(shape.model).architecture)
+    best: dict[str, float] = {}
+    first: dict[str, float] = {}
+    for row in rows:
+        sort = group(row)
+        best[sort] = max(best.get(sort, 0.0), row.get("tokens_per_second", 0.0))
+        met_first = row.get("first_pass_tokens_per_second", 0.0)
+        first[sort] = max(first.get(sort, 0.0), met_first)
+    for name, rate in sorted(best.items(), key=lambda item: -item[1]):
+        if not name.startswith("ours") or not rate:
+            continue
+        share = 4 * weights * rate / PEAK_FLOPS
+        print(f"  {name}: {rate:,.0f} tokens/s, {share:.0%} of the peak by 4N")
+        print(f"    over {_ratios(best, name)}")
+        if first[name]:
+            print(f"    where lengths are met first: over {_ratios(first, name)}")
+
+
+def _ratios(rates: dict[str, float], name: str) -> str:
+    others = {key: rate for key, rate in rates.items() if rate and key != name}
+    return ", ".join(f"{key} {rates[name] / rate:.2f}x" for key, rate in others.items())
 
 
 def main(arguments: list[str]) -> int:
@@ -202,6 +229,7 @@ def main(arguments: list[str]) -> int:
     runs.add_argument("--shape", choices=sorted(SHAPES), required=True)
     runs.add_argument("--ways", nargs="+", help="the shape's own by default")
     runs.add_argument("--output", type=Path, required=True)
+    runs.add_argument("--packages", type=Path, help="a folder with the other trainers' packages")
     runs.add_argument("--steps", type=int, help="timed steps")
     runs.add_argument("--limit", type=float, default=150.0, help="seconds a way may take")
     runs.add_argument("--dry-run", action="store_true", help="a tiny shape on the CPU")

@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,12 @@ from torch import Tensor
 from benchmarks.speed.attention_kernels import ATTENTION, LAYERS, TINY_LAYERS, Layer, Run
 from memory_models.units import MIB
 from tsplanner.runs import versions, write_json
-from tsplanner.training.kernels.fused_loss import UNCHANGED, ChunkedCrossEntropy, ChunkSettings
+from tsplanner.training.kernels.fused_loss import (
+    COMPILED_ROWS,
+    UNCHANGED,
+    ChunkedCrossEntropy,
+    ChunkSettings,
+)
 from tsplanner.training.kernels.fused_loss import chunk_rows as rows_per_chunk
 
 REPEATS = 10
@@ -81,10 +87,11 @@ def attention_rows(layer: Layer, device: torch.device, repeats: int) -> list[dic
     return found
 
 
-def our_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-    """The worker's fused loss."""
+def our_loss(hidden: Tensor, head: Tensor, labels: Tensor, *, compiled: bool = False) -> Tensor:
+    """The worker's fused loss, or its compiled one."""
     rows = rows_per_chunk(len(labels), head.shape[1], head.shape[0])
-    chunks = ChunkSettings(rows, UNCHANGED, hidden.dtype)
+    rows *= COMPILED_ROWS if compiled else 1
+    chunks = ChunkSettings(rows, UNCHANGED, hidden.dtype, compiled=compiled)
     total: Tensor = ChunkedCrossEntropy.apply(hidden, head, None, labels, chunks)
     return total / len(labels)
 
@@ -113,6 +120,7 @@ def plain_loss(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
 LOSSES = {
     "plain": plain_loss,
     "fused (ours)": our_loss,
+    "compiled (ours)": partial(our_loss, compiled=True),
     "Liger": ligers_loss,
     "cut-cross-entropy": cut_loss,
 }

@@ -284,8 +284,6 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
     """Assumptions that the plan rests on, for its reader."""
     yield from found.memory.assumptions
     yield f"speed: {rates.basis}"
-    if found.hardware.batch.is_packed and not request.on_cpu:
-        yield "packed rows were not timed on a GPU yet"
     yield from device_notes(request.machine, found.hardware)
     yield from deepspeed_notes(request.architecture, found.hardware.sharding)
     if request.dataset.lengths.counted_by == "cutoff_len":

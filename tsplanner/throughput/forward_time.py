@@ -15,6 +15,7 @@ from tsplanner.throughput.step_time import (
     forward_flops,
     gather_seconds,
     hooked_modules,
+    row_attention_seconds,
 )
 
 
@@ -30,6 +31,7 @@ def forward_time(
     made = forward_traffic(architecture, settings)
     shares = compiled_shares(architecture, settings, rates)
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
+    hooks += row_attention_seconds(architecture, settings, rates)
     return StepTime(
         matrix=_matrix_seconds(architecture, settings, rates),
         memory=made.bytes / rates.written_bytes * shares.memory,

@@ -41,10 +41,13 @@ class HostSeconds:
     first_step_seconds: float = 1.3
     """Of the first evaluation and step beyond the usual ones, while CUDA loads its kernels: 0.6 to
     1.6 s in the same runs."""
-    compile_seconds: float = 1.3
+    compile_seconds: float = 0.8
     """Of the first evaluation and step under compiled kernels, while Triton compiles or reads what
-    it compiled before. Fitted on nine packed runs of 0.5B to 7B on an H200; eight others were then
-    foretold with a median error of 6 % (2026-11-29)."""
+    it compiled before. Fitted on every second of 17 packed runs of 0.5B to 7B on an H200; the
+    eight others are then off by 6.2 % at the median (2026-11-29)."""
+    row_attention_seconds: float = 500e-6
+    """Of attention within packed rows per layer, forward or backward, beyond that of padded rows:
+    torch's kernel for them is reached through Python. Fitted with ``compile_seconds``."""
     reduce_seconds: float = 500e-6
     """Of ZeRO-1 and ZeRO-2 per trained tensor, which overlaps with nothing: from two runs of one
     model under ZeRO-2 on two H200s (2026-11-23)."""
@@ -59,6 +62,7 @@ class HostSeconds:
             new_width_seconds=self.new_width_seconds * factor,
             first_step_seconds=self.first_step_seconds * factor,
             compile_seconds=self.compile_seconds * factor,
+            row_attention_seconds=self.row_attention_seconds * factor,
             reduce_seconds=self.reduce_seconds * factor,
         )
 
@@ -91,7 +95,7 @@ class CompiledShares:
     """Seconds under compiled kernels over those that the other constants give.
 
     Source: bf16 steps of 8B at 512 and 2,048 tokens and of 14B at 4,096 on one H200
-    (``benchmarks/data/measurements/beside_peers_h200_2026-11-29.json``): within 5 %.
+    (``benchmarks/data/measurements/beside_peers_*_h200_2026-11-29.json``): within 5 %.
     """
 
     matrix: float = 0.90

@@ -109,6 +109,7 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     made, shares = traffic(architecture, settings), compiled_shares(architecture, settings, rates)
     # The hooks run on the host between kernels, so they count as issuing and not as traffic.
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
+    hooks += row_attention_seconds(architecture, settings, rates)
     hooks *= passes(architecture, settings)
     return StepTime(
         matrix=micro * _matrix_seconds(architecture, settings, rates),
@@ -168,6 +169,14 @@ def _matrix_seconds(architecture: Architecture, settings: TrainingSettings, rate
     return share * (
         rest / rates.matrix_flops + eight / rates.eight_bit.of(settings.base.quantization)
     )
+
+
+def row_attention_seconds(
+    architecture: Architecture, settings: TrainingSettings, rates: Rates
+) -> float:
+    """Seconds that issuing attention within packed rows takes more in one pass of all layers."""
+    packed = settings.batch.is_packed and rates.issue_overlaps
+    return architecture.num_hidden_layers * rates.host.row_attention_seconds if packed else 0.0
 
 
 def compiled_shares(

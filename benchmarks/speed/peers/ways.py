@@ -13,6 +13,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +22,12 @@ import msgspec
 
 from benchmarks.collect.case_plan import plan_of
 from benchmarks.speed.peers.asked import Shape, Way, row_lengths
+from memory_models.settings import changed
 from memory_models.units import GIB
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.training.job import Job, JobKind
 
-WARMUP_STEPS = 3
-"""Steps before the timed ones; kernels are compiled and chosen in them."""
 OURS = {
     "decoder_kernels": "fused",
     "loss_kernel": "fused",
@@ -42,12 +42,12 @@ TOKENIZER = Path("configs/models/tiny-chatts")
 """Unsloth loads no folder without a tokenizer; no row is tokenised."""
 
 
-def steps_of_rows(shape: Shape, words: int, warmup: int) -> list[list[Any]]:
+def steps_of_rows(shape: Shape, words: int) -> list[list[Any]]:
     """The rows of every step, of random token ids below ``words``, with loss on all of them."""
     from tsplanner.training.batches import EncodedSample
 
     found = []
-    for step in range(warmup + shape.steps):
+    for step in range(shape.warmup + shape.steps):
         dice = random.Random(step)
         rows = [dice.choices(range(words), k=count) for count in row_lengths(shape, step)]
         found.append([EncodedSample(input_ids=ids, labels=ids) for ids in rows])
@@ -86,7 +86,9 @@ def run_ours(shape: Shape, way: Way, folder: Path, work: Path) -> dict[str, Any]
     from tsplanner.training.worker import entry, execute
 
     plan = plan_for(shape, way, folder)
-    steps = steps_of_rows(shape, int(plan.model.config["vocab_size"]), WARMUP_STEPS)
+    # A trial would else see its rows in three epochs.
+    plan = replace(plan, learning=changed(plan.learning, num_train_epochs=1))
+    steps = steps_of_rows(shape, int(plan.model.config["vocab_size"]))
     rows = [row for step in steps for row in step]
 
     def job_data(job: Job, config: Any, *_: Any) -> tuple[Any, Any, Any]:
@@ -131,7 +133,7 @@ def run_peer(shape: Shape, way: Way, folder: Path, weights: Path) -> dict[str, A
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type == "cuda")
     found: dict[str, Any] = {"step_seconds": [], "losses": []}
     model.train()
-    for rows in steps_of_rows(shape, words, WARMUP_STEPS):
+    for rows in steps_of_rows(shape, words):
         _wait(torch)
         began = time.perf_counter()
         targets = sum(len(row.input_ids) - 1 for row in rows)

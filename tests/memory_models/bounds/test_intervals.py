@@ -144,3 +144,12 @@ def test_replays_are_measured_apart_by_what_is_trained_and_kept() -> None:
     assert len({replay_class(PLAIN), replay_class(kept), replay_class(full)}) == 3
     for alike in ({"loss_kernel": LossKernel.FUSED}, {"quantization": Quantization.NF4}):
         assert replay_class(changed(PLAIN, **alike)) == replay_class(PLAIN)  # type: ignore[arg-type]
+
+
+def test_passes_of_many_lengths_are_a_class_of_their_own() -> None:
+    """What is trained does not matter; whether activations are kept does."""
+    for method in (FinetuningType.LORA, FinetuningType.FULL):
+        packed = changed(PLAIN, finetuning_type=method, token_budget=4096)
+        kept = changed(packed, gradient_checkpointing=False)
+        assert replay_class(packed).endswith("packed-checkpointed")
+        assert replay_class(kept).endswith("packed-kept")

@@ -71,9 +71,12 @@ def test_every_step_is_that_of_a_resident_base(
 
 
 @pytest.mark.slow
-def test_half_precision_and_fused_kernels_round_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernels", [DecoderKernels.FUSED, DecoderKernels.COMPILED])
+def test_half_precision_and_our_kernels_round_alike(
+    tmp_path: Path, kernels: DecoderKernels
+) -> None:
     """What plans run by default on GPUs: bf16 and our own kernels, two rows in a micro-batch."""
-    half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "kernels": DecoderKernels.FUSED}
+    half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "kernels": kernels}
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
     two = {"micro_batch_size": 2, "gradient_accumulation_steps": 2, "gradient_checkpointing": True}
     resident = tiny.with_hardware(plan, **half, **two)

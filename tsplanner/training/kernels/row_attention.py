@@ -23,6 +23,8 @@ from tsplanner.training.language_model import decoder, head_owner
 
 NAME = "tsplanner_rows"
 """Name of this attention among those of transformers."""
+LARGEST_HEAD = 256
+"""Largest head size of flash attention."""
 BEFORE = "attention_before_rows"
 """Attribute of a model that names the attention it had before."""
 
@@ -146,7 +148,7 @@ def row_attention(
         asked.get("dropout") or 0.0,
     )
     half = query.dtype in (torch.bfloat16, torch.float16)
-    plain = rules.softcap is None and not rules.dropout
+    plain = rules.softcap is None and not rules.dropout and query.shape[-1] <= LARGEST_HEAD
     if query.is_cuda and half and plain and kernel_parameters():
         return _one_kernel(query, key, value, rules), None
     rows = [
