@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.activations.layer_major import host_input_bytes
+from memory_models.activations.frozen.layer_major import host_input_bytes
 from memory_models.activations.liger.patches import PATCHES
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.encoder import encoder_bytes
-from memory_models.activations.layer_major import layer_major_totals, tables_bytes
+from memory_models.activations.frozen.layer_major import layer_major_totals, tables_bytes
 from memory_models.activations.layers import (
     LayerTotals,
     layer_totals,
@@ -161,7 +161,7 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
     series = encoder_bytes(architecture, settings)
     if settings.streaming.streams:
         totals = layer_major_totals(architecture, settings, totals)
-        passes = settings.batch.gradient_accumulation_steps
+        passes = settings.passes_together
         series, masks = series * passes, (masks + tables_bytes(architecture, settings)) * passes
         # A layer is called outside the model's forward, and autocast forgets its casts at once.
         casts = 0

@@ -26,9 +26,9 @@ LEARNING = (
     "--timeseries-lr --validation-fraction --loss-on"
 )
 PINS = (
-    "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
-    "--host-checkpoints --loss-kernel --micro-batch-size --model-dtype --offload-optimizer "
-    "--offload-param --optimizer --quantization --streamed-layers --token-budget "
+    "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --host-checkpoints "
+    "--kernels --loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
+    "--optimizer --passes-together --quantization --streamed-layers --token-budget "
     "--upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {

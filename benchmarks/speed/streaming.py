@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from memory_models.settings import Dtype, LossKernel
+from memory_models.settings import Dtype, LossKernel, Quantization
 from memory_models.units import GIB, MIB
 from tsplanner.models.source import read_model
 from tsplanner.planner.evaluate import Evaluated, evaluate
@@ -35,7 +35,7 @@ from tsplanner.training.job import Job, JobKind
 TOKENS, MICRO_BATCHES, STEPS = 4096, 8, 3
 CONTEXT_BYTES = 770 * MIB
 """What the driver charges to a process beyond its allocator, which a real card has to hold too."""
-SHAPES = {"tiny": "smollm2-135m", "14b": "qwen2.5-14b", "32b": "qwen2.5-32b"}
+SHAPES = {"tiny": "smollm2-135m", "14b": "qwen2.5-14b", "32b": "qwen2.5-32b", "72b": "qwen2.5-72b"}
 LIMIT_SECONDS = 300
 
 
@@ -48,6 +48,7 @@ class Run:
     """Another shape than that of --shape, with random weights of its own."""
     cap_gib: int | None = None
     pins: dict[str, Any] = field(default_factory=dict)
+    micro_batches: int = MICRO_BATCHES
     fewest: bool = False
     """Stream as few layers as the cap has room for, as ``plan`` does; else all of them."""
 
@@ -61,6 +62,13 @@ RUNS = (
     Run("streamed-fp16-11", cap_gib=11, pins={**STREAMED, "model_dtype": Dtype.FP16}),
     Run("streamed-on-device", pins={"host_checkpoints": False}),
     Run("streamed-32b-16", shape="32b", cap_gib=16, pins=STREAMED),
+    Run(
+        "streamed-72b-24",
+        shape="72b",
+        cap_gib=24,
+        micro_batches=4,
+        pins={**STREAMED, "quantization": Quantization.FP8},
+    ),
     Run("zero3-offload", pins={"zero_stage": 3, "offload_param": True}),
 )
 
@@ -78,7 +86,7 @@ def request_of(run: Run, shape: str, weights: Path | None, folder: Path) -> Plan
     if "streamed_layers" not in pins and "zero_stage" not in pins:
         pins["streamed_layers"] = layers_of(run.shape or shape)
     model = str(weights) if weights and not run.shape else SHAPES[run.shape or shape]
-    tokens, batch = (64, 4) if shape == "tiny" else (TOKENS, MICRO_BATCHES)
+    tokens, batch = (64, 4) if shape == "tiny" else (TOKENS, run.micro_batches)
     subject = Subject(
         model=model,
         learning={"cutoff_len": tokens, "effective_batch_size": batch},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memory_models.frozen import frozen
-from memory_models.settings.records import LARGEST_COUNT
+from memory_models.settings.records import LARGEST_COUNT, at_least_one
 
 
 @frozen
@@ -19,6 +19,11 @@ class Streaming:
     """Decoder layers whose frozen weights are in host memory; 0: all weights are on the device."""
     host_checkpoints: bool = False
     """The layers' inputs wait for backward in host memory, and not on the device."""
+    passes_together: int | None = None
+    """Passes that go through a layer before the next layer comes; None: all of a step.
+
+    Fewer keep fewer inputs, and the weights cross the link twice for each group of them.
+    """
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
@@ -26,8 +31,15 @@ class Streaming:
             raise ValueError(
                 f"streamed_layers must be from 0 to {LARGEST_COUNT}, not {self.streamed_layers}"
             )
-        if self.host_checkpoints and not self.streamed_layers:
-            raise ValueError("host_checkpoints needs streamed_layers: only they keep inputs there")
+        for name in ("host_checkpoints", "passes_together"):
+            if getattr(self, name) and not self.streamed_layers:
+                raise ValueError(f"{name} needs streamed_layers, and nothing else")
+        if self.passes_together is not None:
+            at_least_one(self, "passes_together")
+
+    def together(self, passes: int) -> int:
+        """Passes of a step of so many that go through a layer together."""
+        return min(passes, self.passes_together or passes)
 
     @property
     def streams(self) -> bool:

@@ -167,9 +167,10 @@ class TrainingSettings:
                 f"streamed_layers needs zero_stage 0, not {self.sharding.zero_stage}: DeepSpeed "
                 "moves weights in its own way"
             )
-        if self.base.quantization is not None:
+        if self.base.quantization is not None and not self.base.multiplies_8bit:
             raise ValueError(
-                f"streamed_layers needs an unquantised base, not {self.base.quantization}"
+                "streamed_layers needs a base that is not bitsandbytes', not "
+                f"{self.base.quantization}"
             )
         if not self.batch.gradient_checkpointing or self.batch.checkpointed_layers is not None:
             raise ValueError(
@@ -262,12 +263,22 @@ class TrainingSettings:
             sharding=self.sharding,
             optimizer=self.kernels.optimizer,
             loss_kernel=self.kernels.loss_kernel,
-            # Layer by layer, a layer above has all of its gradients before a layer below has any.
-            accumulates=self.batch.accumulates and not self.streaming.streams,
+            accumulates=self.batch.accumulates and not self._in_one_group,
             checkpointed=self.batch.gradient_checkpointing,
             streaming=self.streaming,
             decoder_kernels=self.kernels.decoder_kernels,
         )
+
+    @property
+    def passes_together(self) -> int:
+        """Passes of a step that a streamed layer works on before the next layer comes."""
+        return self.streaming.together(self.batch.gradient_accumulation_steps)
+
+    @property
+    def _in_one_group(self) -> bool:
+        # Then a layer above has all of its gradients before a layer below has any.
+        whole = self.passes_together == self.batch.gradient_accumulation_steps
+        return self.streaming.streams and whole
 
     @property
     def _adds_gradients(self) -> bool:

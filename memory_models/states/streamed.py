@@ -8,7 +8,7 @@ from memory_models.architecture import Architecture
 from memory_models.rounding import BLOCK_BYTES, block_bytes
 from memory_models.settings import StateSettings
 from memory_models.states.storage import BYTES
-from memory_models.states.weights import norm_parameters_per_layer
+from memory_models.states.weights import is_quantized, norm_parameters_per_layer
 from memory_models.units import ceil_div, round_up
 
 BUFFERS = 2
@@ -17,23 +17,27 @@ PAGE_BYTES = 4096
 """Host memory is locked by pages."""
 
 
-def layer_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
-    """Elements of every frozen tensor of the decoder layers, and how many layers have it."""
-    layers = architecture.num_hidden_layers
+def layer_tensors(architecture: Architecture, settings: StateSettings) -> Iterator[tuple[int, int]]:
+    """Bytes of every frozen parameter of the decoder layers, and how many layers have it.
+
+    Scales of 8-bit matrices are buffers, which stay on the device.
+    """
+    element = BYTES[settings.base.model_dtype]
     for linear in architecture.layer.linears:
-        yield linear.weight_count, linear.copies_in(architecture)
-        yield linear.bias_count, linear.copies_in(architecture)
+        packed = is_quantized(linear, settings.base.quantization)
+        yield linear.weight_count * (1 if packed else element), linear.copies_in(architecture)
+        yield linear.bias_count * element, linear.copies_in(architecture)
     for each in architecture.layer.tensors:
-        yield each.elements, each.copies
-    yield norm_parameters_per_layer(architecture), layers
+        yield each.elements * element, each.copies
+    layers = architecture.num_hidden_layers
+    yield norm_parameters_per_layer(architecture) * element, layers
 
 
 def layer_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of one layer's frozen weights side by side, the mean of layers that differ."""
-    element = BYTES[settings.base.model_dtype]
     total = sum(
-        copies * round_up(elements * element, BLOCK_BYTES)
-        for elements, copies in layer_tensors(architecture)
+        copies * round_up(size, BLOCK_BYTES)
+        for size, copies in layer_tensors(architecture, settings)
     )
     return ceil_div(total, architecture.num_hidden_layers)
 
@@ -43,10 +47,9 @@ def device_bytes(architecture: Architecture, settings: StateSettings) -> int:
     streamed = settings.streaming.streamed_layers
     if not streamed:
         return 0
-    element = BYTES[settings.base.model_dtype]
     # On the device every weight is a block of its own.
     whole = sum(
-        copies * block_bytes(elements * element) for elements, copies in layer_tensors(architecture)
+        copies * block_bytes(size) for size, copies in layer_tensors(architecture, settings)
     )
     buffer = block_bytes(layer_bytes(architecture, settings))
     return BUFFERS * buffer - whole * streamed // architecture.num_hidden_layers

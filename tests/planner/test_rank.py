@@ -81,8 +81,9 @@ def test_a_plain_base_that_fits_is_not_quantised() -> None:
 
 
 def test_a_base_that_does_not_fit_is_quantised() -> None:
-    """28 GiB of 14B weights on a 22-GiB card: NF4."""
-    choice = choose(request("qwen2.5-14b", TURING, packages=("bitsandbytes",)))
+    """28 GiB of 14B weights on a 22-GiB card, and none of them may be streamed: NF4."""
+    pins = Pins(streamed_layers=0)
+    choice = choose(request("qwen2.5-14b", TURING, packages=("bitsandbytes",), pins=pins))
     assert choice.plan.hardware.base.quantization is Quantization.NF4_DQ
     assert choice.plan.verdict is Verdict.FITS
 
@@ -103,16 +104,17 @@ def by_host(*cards: Device, host_gib: int = 512, **changes: object) -> PlanReque
 
 
 def test_a_base_that_fits_offloaded_is_not_rounded_for_speed() -> None:
-    """NF4 is several times as fast, shown first among the others, and taken on request alone."""
-    kept = choose(by_host(TURING))
+    """4 bits are shown first among the others, and 8-bit products are taken on request alone."""
+    pins = Pins(streamed_layers=0)
+    kept = choose(replace(by_host(TURING), pins=pins))
     assert kept.plan.hardware.base.quantization is None
     assert kept.plan.hardware.sharding.offload_param
     assert kept.shown[0].evaluated.hardware.base.quantization is Quantization.NF4_DQ
     assert kept.shown[0].relative_speed > 1.1
     reasons = [explanation_sentence(row.explanation) for row in kept.shown]
     assert "rounds the base to 4 bits" in reasons
-    taken = choose(by_host(TURING, allow_rounding=True)).plan
-    assert taken.hardware.base.quantization is Quantization.NF4_DQ
+    taken = choose(replace(by_host(TURING, allow_rounding=True), pins=pins)).plan
+    assert taken.hardware.base.quantization is Quantization.W8A8
     assert taken.time.step_seconds < kept.plan.time.step_seconds
 
 
@@ -206,7 +208,8 @@ def test_where_the_host_is_short_its_memory_is_named() -> None:
 
 def test_no_quantisation_can_be_pinned_too() -> None:
     """Then a base that does not fit is an answer, not a reason to quantise."""
-    asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",), pins=Pins(quantization=None))
+    pins = Pins(quantization=None, streamed_layers=0)
+    asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",), pins=pins)
     with pytest.raises(NothingFits):
         choose(asked)
 

@@ -25,7 +25,13 @@ FULL = FinetuningType.FULL
 SMALL_HOST = Host(total_bytes=64 * GIB, available_bytes=12 * GIB, cpu_count=8)
 MIDDLE_HOST = Host(total_bytes=128 * GIB, available_bytes=100 * GIB, cpu_count=8)
 CASES = {
-    "too long": request("qwen2.5-3b", with_free(TURING, 12), length=32_768, packages=()),
+    "too long": request(
+        "qwen2.5-3b",
+        with_free(TURING, 12),
+        length=32_768,
+        packages=(),
+        pins=Pins(streamed_layers=0),
+    ),
     "full on one card": request("qwen2.5-32b", HOPPER, host=MIDDLE_HOST, finetuning_type=FULL),
     "full on a small card": request("qwen2.5-1.5b", TURING, finetuning_type=FULL, packages=()),
     "sharded": request("qwen2.5-72b", HOPPER, HOPPER, host=SMALL_HOST, finetuning_type=FULL),
@@ -35,7 +41,9 @@ CASES = {
         host=SMALL_HOST,
         pins=Pins(offload_param=True, quantization=None),
     ),
-    "pinned": request("qwen2.5-14b", TURING, pins=Pins(quantization=None, zero_stage=0)),
+    "pinned": request(
+        "qwen2.5-14b", TURING, pins=Pins(quantization=None, zero_stage=0, streamed_layers=0)
+    ),
     "on the cpu": request("qwen2.5-7b", host=SMALL_HOST),
     "assumed host": request(
         "qwen2.5-7b",

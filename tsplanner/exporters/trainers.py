@@ -85,6 +85,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         # Nor does another trainer stream layers.
         streamed_layers=0,
         host_checkpoints=False,
+        passes_together=None,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from memory_models.device import Device
 from memory_models.units import GIB, format_gib
 from tsplanner.hardware.environment import Check, EnvironmentFacts, State
 from tsplanner.hardware.library_checks import LIBRARY_CHECKS, dotted, sm
@@ -55,7 +56,7 @@ def _gpus(facts: EnvironmentFacts) -> Check:
         return Check(name="gpus", state=State.OK, found="none")
     words = [
         f"{device.name} ({sm(device)}, {_gib(device.free_bytes)} of "
-        f"{_gib(device.total_bytes)} GiB free)"
+        f"{_gib(device.total_bytes)} GiB free, {_host_link(device)})"
         for device in devices
     ]
     link = facts.reading.link
@@ -71,6 +72,12 @@ def _gpus(facts: EnvironmentFacts) -> Check:
         found=", ".join(words),
         fix=f"in use by {', '.join(dict.fromkeys(others))}; plans count only what is free now",
     )
+
+
+def _host_link(device: Device) -> str:
+    """The link to the host, over which streamed layers and offloaded weights pass."""
+    rate = device.host_link_bytes_per_second
+    return "link to the host not known" if rate is None else f"{rate / 1e9:.0f} GB/s to the host"
 
 
 def _bf16(facts: EnvironmentFacts) -> Check:

@@ -29,6 +29,16 @@ NO_FLASH = frozenset({"gemma3", "gemma4", "llama4", "mllama", "paligemma"})
 """Model types whose class takes no flash_attention_2: images need masks of their own. Source:
 ``_supports_flash_attn`` of transformers' classes, which a test asks."""
 
+NOT_STREAMED = frozenset(
+    {
+        *("cpmant", "dory", "gemma3n", "gemma3n_text", "gemma4", "gemma4_text", "gemma4_unified"),
+        *("glm_moe_dsa", "hy_v4", "rwkv", "xlm", "xlnet", "xlstm", "zamba", "zamba2", "zaya"),
+    }
+)
+"""Model types whose layers hand on more than their result, share weights, or have work between
+them, so that no layer can be run outside the model. Source: four layers of 180 types of
+transformers 5.24, streamed and whole (2026-11-29); the worker refuses others by itself."""
+
 _GEMMA = "huggingface/transformers issue 39972, unslothai/unsloth pull request 4014"
 
 FP16_TROUBLE: Mapping[str, HalfTrouble] = {

@@ -174,9 +174,14 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
             continue
         refusals.setdefault((refused.rule, *refused.data.items()), refused)
     problems: set[str] = set()
+    least = min(map(quality_risk, allowed), default=0)
     for last_resort in (None, _streams, _is_quantized):
         wave = [found for found in allowed if _resort(found) is last_resort]
-        if last_resort is not None and any(_is_easy(found) for found in evaluated):
+        if last_resort is not None and any(
+            # What rounds more than is needed is no reason to leave out what does not.
+            _is_easy(found) and quality_risk(found.hardware) == least
+            for found in evaluated
+        ):
             break
         estimate = partial(evaluate, request)
         evaluated += with_fewest(request, _evaluate(request, wave, problems), estimate)

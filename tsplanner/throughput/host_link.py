@@ -7,7 +7,9 @@ backward weights and inputs come together.
 
 from __future__ import annotations
 
-from memory_models.activations.layer_major import host_input_bytes
+from dataclasses import replace
+
+from memory_models.activations.frozen.layer_major import host_input_bytes
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings
@@ -27,14 +29,24 @@ class LinkTime:
     """W."""
     inputs: float = 0.0
     """I."""
+    groups: float = 1.0
+    """Groups of passes, for each of which the weights come anew."""
+    together: int | None = None
+    """Most passes of a group; None: there is one group."""
     forward_share: float = FORWARD_SHARE
+
+    def times(self, passes: float) -> LinkTime:
+        """The time of a step of several passes, from that of a step of one."""
+        groups = 1.0 if self.together is None else max(1.0, passes / self.together)
+        return replace(self, inputs=self.inputs * passes, groups=groups)
 
     def exposed(self, work: float, *, overlaps: bool) -> float:
         """Seconds that a step of ``work`` seconds waits; without overlap all of them."""
+        weights = self.weights * self.groups
         if not overlaps:
-            return 2 * (self.weights + self.inputs)
-        forward = max(self.weights, self.inputs) - self.forward_share * work
-        backward = self.weights + self.inputs - (1 - self.forward_share) * work
+            return 2 * (weights + self.inputs)
+        forward = max(weights, self.inputs) - self.forward_share * work
+        backward = weights + self.inputs - (1 - self.forward_share) * work
         # An evaluation has no backward to hide anything behind, and nothing to hide there.
         return max(0.0, forward) + (max(0.0, backward) if self.forward_share < 1 else 0.0)
 
@@ -43,7 +55,11 @@ def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     """The seconds of one optimizer step; zero where nothing is streamed."""
     if not settings.streaming.streams:
         return LinkTime()
+    passes, together = settings.batch.gradient_accumulation_steps, settings.passes_together
+    inputs = host_input_bytes(architecture, settings) * passes / together
     return LinkTime(
+        groups=passes / together,
+        together=settings.streaming.passes_together,
         weights=crossing_bytes(architecture, settings.states) / 2 / rates.links.pinned,
-        inputs=host_input_bytes(architecture, settings) / rates.links.pinned,
+        inputs=inputs / rates.links.pinned,
     )

@@ -154,7 +154,7 @@ def times_passes(one: StepTime, passes: float) -> StepTime:
         matrix=one.matrix * passes,
         memory=one.memory * passes,
         launch=one.launch * passes,
-        link=replace(one.link, inputs=one.link.inputs * passes),
+        link=one.link.times(passes),
         uneven=one.uneven * passes,
     )
 

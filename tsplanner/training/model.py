@@ -310,13 +310,8 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
         # device.
         return from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
     model = from_config(hardware, config, torch.device("meta"))
-    packed = _packed(model, hardware, kept)
-    for name, module in materialised(model, device):
-        if id(module) in packed:
-            model.set_submodule(name, _quantised(module, hardware, device))
-            # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
-            # together may not fit.
-            module._parameters.clear()
+    for _ in drawn_modules(model, hardware, device, kept):
+        pass
     model.tie_weights()
     model.requires_grad_(False)
     if hardware.base.multiplies_8bit:
@@ -326,6 +321,20 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
     model.quantization_method = "bitsandbytes"
     return model
+
+
+def drawn_modules(
+    model: Any, hardware: HardwareSettings, device: torch.device, kept: Sequence[str] = ()
+) -> Iterator[tuple[str, nn.Module]]:
+    """Every module of a model on the meta device, once it is drawn and quantised on ``device``."""
+    packed = set() if hardware.base.quantization is None else _packed(model, hardware, kept)
+    for name, module in materialised(model, device):
+        if id(module) in packed:
+            model.set_submodule(name, _quantised(module, hardware, device))
+            # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
+            # together may not fit.
+            module._parameters.clear()
+        yield name, module
 
 
 def _packed(model: Any, hardware: HardwareSettings, kept: Sequence[str]) -> set[int]:

@@ -123,9 +123,9 @@ def test_every_hardware_flag_pins_its_field() -> None:
     # Rows that are packed go into passes one by one.
     packed = pins(parsed("--token-budget", "4096"))
     assert packed == Pins(token_budget=4096)
-    # Streamed layers lie in host RAM, and so may their inputs.
-    streamed = pins(parsed("--streamed-layers", "4", "--host-checkpoints", "on"))
-    assert streamed == Pins(streamed_layers=4, host_checkpoints=True)
+    streamed = pins(parsed("--streamed-layers", "9", "--host-checkpoints", "off"))
+    streamed = streamed.with_(**pins(parsed("--passes-together", "4")).values)
+    assert streamed == Pins(streamed_layers=9, host_checkpoints=False, passes_together=4)
     assert {*found.values, *packed.values, *streamed.values} == set(PINNED)
 
 

@@ -26,6 +26,10 @@ def test_inputs_wait_in_host_memory_only_for_streamed_layers() -> None:
     assert Streaming(streamed_layers=1).streams
     with pytest.raises(ValueError, match="host_checkpoints needs streamed_layers"):
         Streaming(host_checkpoints=True)
+    with pytest.raises(ValueError, match="passes_together needs streamed_layers"):
+        Streaming(passes_together=2)
+    assert Streaming(streamed_layers=1, passes_together=3).together(8) == 3
+    assert Streaming(streamed_layers=1).together(8) == 8
     with pytest.raises(ValueError, match="streamed_layers must be from 0"):
         Streaming(streamed_layers=-1)
 
@@ -34,7 +38,7 @@ def test_inputs_wait_in_host_memory_only_for_streamed_layers() -> None:
     ("against", "says"),
     [
         ({"zero_stage": 3}, "zero_stage 0"),
-        ({"quantization": Quantization.NF4}, "unquantised base"),
+        ({"quantization": Quantization.NF4}, "not bitsandbytes"),
         ({"gradient_checkpointing": False}, "gradient_checkpointing of all layers"),
         ({"finetuning_type": FinetuningType.ADALORA}, "one lora, rslora or dora"),
     ],

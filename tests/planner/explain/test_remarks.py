@@ -58,7 +58,8 @@ def test_an_assumed_host_is_the_first_remark_where_weights_lie_on_it() -> None:
 
 def test_an_assumed_host_is_a_remark_where_a_larger_one_would_change_the_plan() -> None:
     """With 24 GiB of RAM nothing can be offloaded, and 4 bits are what is left."""
-    found = choose(assumed(request("qwen2.5-14b", TURING), 24))
+    pins = Pins(streamed_layers=0)
+    found = choose(assumed(request("qwen2.5-14b", TURING, pins=pins), 24))
     assert found.plan.hardware.base.quantization is Quantization.NF4_DQ
     assert kinds(found)[0] is RemarkKind.HOST_ASSUMED
     assert "such as --host-memory 64GiB" in words(found, RemarkKind.HOST_ASSUMED)
@@ -66,7 +67,7 @@ def test_an_assumed_host_is_a_remark_where_a_larger_one_would_change_the_plan() 
 
 def test_where_nothing_fits_an_assumed_host_is_told_if_it_is_the_obstacle() -> None:
     """Cards that are too small have nothing to do with the host."""
-    pins = Pins(quantization=None)
+    pins = Pins(quantization=None, streamed_layers=0)
     with pytest.raises(NothingFits) as caught:
         choose(assumed(request("qwen2.5-14b", TURING, pins=pins), 24))
     (remark,) = caught.value.failure.remarks
@@ -77,8 +78,11 @@ def test_where_nothing_fits_an_assumed_host_is_told_if_it_is_the_obstacle() -> N
 
 
 def test_a_base_that_is_rounded_to_fit_says_what_does_not_fit() -> None:
-    """Without DeepSpeed nothing is offloaded: the whole base would have to fit the card."""
-    found = choose(request("qwen2.5-14b", TURING, packages=("bitsandbytes",)))
+    """Without DeepSpeed nothing is offloaded, and here nothing is streamed: the whole base would
+    have to fit the card.
+    """
+    pins = Pins(streamed_layers=0)
+    found = choose(request("qwen2.5-14b", TURING, packages=("bitsandbytes",), pins=pins))
     (remark,) = found.remarks
     assert remark.kind is RemarkKind.ROUNDED_TO_FIT
     assert remark.data["rounded"] is RoundedPart.BASE_4_BIT
@@ -92,7 +96,7 @@ def test_a_base_that_is_rounded_to_fit_says_what_does_not_fit() -> None:
 
 def test_what_a_rounded_plan_would_gain_is_told_with_its_risk() -> None:
     """Only where it is a tenth faster, and not where rounding is allowed already."""
-    asked = request("qwen2.5-14b", TURING)
+    asked = request("qwen2.5-14b", TURING, pins=Pins(streamed_layers=0))
     found = choose(asked)
     assert "x as fast with --allow-rounding (nf4-dq · one GPU): rounds the base to 4 bits" in words(
         found, RemarkKind.FASTER_ROUNDED
@@ -209,7 +213,8 @@ def test_rows_beyond_the_published_length_are_planned_with_a_word() -> None:
 
 def test_of_two_memories_that_are_short_the_scarcer_one_is_named() -> None:
     """32B whole is 2.9 times the card; offloaded it would be over three times the host."""
-    found = choose(assumed(request("qwen2.5-32b", with_free(HOPPER, 23.6)), 24))
+    pins = Pins(streamed_layers=0)
+    found = choose(assumed(request("qwen2.5-32b", with_free(HOPPER, 23.6), pins=pins), 24))
     said = words(found, RemarkKind.ROUNDED_TO_FIT)
     assert said.startswith(
         "rounds the base to 4 bits: without that, bf16 · one GPU is over the GPU's free memory"

@@ -21,7 +21,7 @@ from tsplanner.planner.probe_selection.optimistic import (
 )
 from tsplanner.planner.probe_selection.step_corrections import probed_time
 from tsplanner.planner.rank import choose, evaluate_all
-from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
 Truth = Callable[[Evaluated], Measured]
@@ -159,7 +159,8 @@ def test_the_first_round_begins_with_the_plan_chosen_without_probes() -> None:
 
 def test_a_quantised_plan_is_not_probed_while_a_plain_one_may_run() -> None:
     """Quantisation changes what is learned; measured speed is no reason for it."""
-    asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",))
+    pins = Pins(streamed_layers=0)
+    asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",), pins=pins)
     evaluated, measured = searched(asked, as_predicted(asked))
     chosen = best_after_probes(asked, evaluated, measured)
     assert chosen.hardware.base.quantization is not None

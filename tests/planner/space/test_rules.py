@@ -46,13 +46,21 @@ class Row:
     """The model brings its own code."""
     eager_only: bool = False
     """transformers runs no fused attention for the model."""
+    family: str | None = None
+    """Another model type than the model's own."""
     method: FinetuningType = FinetuningType.LORA
     targets: tuple[str, ...] = ("q_proj",)
     pins: Pins = field(default_factory=Pins)
     says: str = ""
 
 
+STREAMED = {"streamed_layers": 4}
 REFUSED = [
+    Row(rule="streamed-method", hardware=STREAMED, method=FinetuningType.FULL, says="full does"),
+    Row(rule="streamed-vocabulary", hardware=STREAMED, targets=("lm_head",), says="of one rank"),
+    Row(rule="streamed-setting", hardware={**STREAMED, "zero_stage": 3}, says="--zero-stage 3"),
+    Row(rule="streamed-family", hardware=STREAMED, family="gemma3n", says="more than their"),
+    Row(rule="streamed-number", hardware={"streamed_layers": 25}, says="the model has 24"),
     Row(
         rule="eight-bit-capability",
         hardware={"quantization": Quantization.FP8},
@@ -228,6 +236,10 @@ REFUSED = [
     ),
 ]
 PASSED = [
+    *[
+        Row(rule=f"streamed-{what}", hardware=STREAMED)
+        for what in ("method", "vocabulary", "setting", "family", "number")
+    ],
     Row(rule="eight-bit-capability", hardware={"quantization": Quantization.FP8}),
     Row(
         rule="eight-bit-capability",
@@ -341,6 +353,8 @@ def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
         attention = replace(made.architecture.attention, eager_only=True)
         made = replace(made, architecture=replace(made.architecture, attention=attention))
     made = replace(made, model=replace(made.model, trust_remote_code=row.remote))
+    if row.family is not None:
+        made = replace(made, model=replace(made.model, model_type=row.family))
     made = replace(made, machine=replace(made.machine, detected=row.detected))
     return made, from_flat(HardwareSettings, **row.hardware)  # type: ignore[arg-type]
 

@@ -53,7 +53,16 @@ def test_a_model_that_works_between_its_layers_is_noticed() -> None:
         one.called(1, (given + 1,), {})
 
 
-def test_layers_that_share_more_than_their_result_are_refused() -> None:
-    """Later layers of some models read the keys of earlier ones."""
+@pytest.mark.parametrize("shared", [{}, [torch.zeros(1, requires_grad=True)], object()])
+def test_layers_that_share_more_than_their_result_are_refused(shared: object) -> None:
+    """Later layers of some models read the keys of earlier ones: from a dict, a list, a cache."""
     with pytest.raises(TsplannerError, match="share shared_kv_states"):
-        begun().called(0, (torch.zeros(1, 1, 2),), {"shared_kv_states": {}})
+        begun().called(0, (torch.zeros(1, 1, 2),), {"shared_kv_states": shared})
+
+
+def test_what_layers_only_read_is_recorded() -> None:
+    """Masks by kind of layer, tables, flags."""
+    read = {"mask": {"full": torch.ones(2), "sliding": None}, "tables": (torch.ones(1),), "n": 3}
+    one = begun()
+    one.called(0, (torch.zeros(1, 1, 2),), dict(read))
+    assert one.calls[0].options == read

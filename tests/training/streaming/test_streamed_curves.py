@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel
+from memory_models.settings import (
+    DecoderKernels,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Quantization,
+)
 from tests.support import multi_lora, tiny
 from tests.support.chatts_plan import plan as chatts_plan
 from tests.training.packing.test_packed_curves import numbers
@@ -36,8 +42,15 @@ def trained(plan: Plan, folder: Path) -> tuple[list[list[float]], bytes]:
         {"host_checkpoints": True},
         {"streamed_layers": 3, "loss_kernel": LossKernel.FUSED},
         {"token_budget": 96},
+        {"passes_together": 3},
     ],
-    ids=["padded", "inputs in host memory", "all layers, fused loss", "packed"],
+    ids=[
+        "padded",
+        "inputs in host memory",
+        "all layers, fused loss",
+        "packed",
+        "three passes together",
+    ],
 )
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_every_step_is_that_of_a_resident_base(
@@ -47,7 +60,9 @@ def test_every_step_is_that_of_a_resident_base(
     learning = {"finetuning_type": FinetuningType(method), "lora_dropout": 0.1}
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1, **learning)
     streamed = tiny.with_hardware(plan, **BATCHES, **{**STREAMED, **hardware})
-    resident = tiny.with_hardware(streamed, streamed_layers=0, host_checkpoints=False)
+    resident = tiny.with_hardware(
+        streamed, streamed_layers=0, host_checkpoints=False, passes_together=None
+    )
     expected, adapter = trained(resident, tmp_path / "resident")
     found, other = trained(streamed, tmp_path / "streamed")
     assert len(expected[0]) > 3
@@ -56,9 +71,12 @@ def test_every_step_is_that_of_a_resident_base(
 
 
 @pytest.mark.slow
-def test_half_precision_and_fused_kernels_round_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernels", [DecoderKernels.FUSED, DecoderKernels.COMPILED])
+def test_half_precision_and_our_kernels_round_alike(
+    tmp_path: Path, kernels: DecoderKernels
+) -> None:
     """What plans run by default on GPUs: bf16 and our own kernels, two rows in a micro-batch."""
-    half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "kernels": DecoderKernels.FUSED}
+    half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "kernels": kernels}
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
     two = {"micro_batch_size": 2, "gradient_accumulation_steps": 2, "gradient_checkpointing": True}
     resident = tiny.with_hardware(plan, **half, **two)
@@ -109,6 +127,8 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
 
     class AfterSteps(StopSwitch):
+        """Stops a run in the middle."""
+
         def __call__(self) -> bool:
             """Whether half of the steps are noted."""
             metrics = folder / "metrics.jsonl"
@@ -120,3 +140,16 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert record.status is Status.OK, record.message
     assert numbers(folder) == expected
     assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [Quantization.FP8, Quantization.W8A8])
+def test_a_base_in_8_bits_is_streamed_in_8_bits(tmp_path: Path, form: Quantization) -> None:
+    """Every step is that of a resident base in the same form."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
+    half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "quantization": form}
+    half |= {"upcast_unquantized": False, "kernels": DecoderKernels.FUSED}
+    resident = tiny.with_hardware(plan, **BATCHES, **half)
+    expected, adapter = trained(resident, tmp_path / "resident")
+    streamed = tiny.with_hardware(resident, streamed_layers=3, host_checkpoints=True)
+    assert trained(streamed, tmp_path / "streamed") == (expected, adapter)

@@ -207,6 +207,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("offload_param", **on_off)
     pin("streamed_layers", " [as few as fit; 0: none]", type=count, metavar="N")
     pin("host_checkpoints", **on_off)
+    pin("passes_together", " [all of a step that fit]", type=positive, metavar="N")
     group.add_argument(
         "--deepspeed",
         type=path,
@@ -241,6 +242,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "offload_param": bool,
     "streamed_layers": int,
     "host_checkpoints": bool,
+    "passes_together": int,
     "cpu_threads": int,
 }
 """Hardware settings that a flag pins, with what makes the flag's value one of the setting."""

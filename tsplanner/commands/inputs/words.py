@@ -26,6 +26,7 @@ SETTINGS: dict[str, str] = {
     "offload_param": "weights in host RAM",
     "streamed_layers": "decoder layers in host RAM, which pass through the GPU one by one",
     "host_checkpoints": "inputs of streamed layers wait for backward in host RAM",
+    "passes_together": "passes that go through a streamed layer before the next one comes",
     "deepspeed": "your own ds_config.json",
     "micro_batch_size": "samples of one forward pass per GPU",
     "token_budget": "lay rows end to end, up to N positions a pass, instead of padding them",

@@ -203,7 +203,8 @@ def _experiment(path: Path, content: dict[str, Any]) -> Experiment:
             model=read("model", str),
             machines=read("machines", tuple[str, ...]),
             learning=typed_values(LearningSettings, content["learning"]),
-            pins=Pins(**typed_values(HardwareSettings, hardware)),
+            # No trainer of those runs streams layers.
+            pins=Pins(**{"streamed_layers": 0, **typed_values(HardwareSettings, hardware)}),
             dataset=read("dataset", Rows),
             recorded=read("recorded", Recorded),
             notes=read("notes", tuple[str, ...], ()),

@@ -90,6 +90,7 @@ class RuleName(StrEnum):
     STREAMED_METHOD = "streamed-method"
     STREAMED_VOCABULARY = "streamed-vocabulary"
     STREAMED_SETTING = "streamed-setting"
+    STREAMED_FAMILY = "streamed-family"
     STREAMED_NUMBER = "streamed-number"
     PACKED_SHARDING = "packed-sharding"
     PACKED_ATTENTION = "packed-attention"

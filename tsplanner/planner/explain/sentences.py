@@ -178,14 +178,26 @@ def checkpoint_words(
     batch = hardware.batch
     if not batch.gradient_checkpointing:
         return sentence(Phrase.CHECKPOINTING_OFF, None, language)
-    if hardware.streaming.host_checkpoints:
-        return sentence(Phrase.HOST_CHECKPOINTS, None, language)
+    if hardware.streaming.streams:
+        return _inputs_of_streamed(hardware, language)
     if batch.checkpointed_layers is None:
         return sentence(Phrase.CHECKPOINTING_ON, None, language)
     data: Data = {"layers": batch.checkpointed_layers}
     if layers is None:
         return sentence(Phrase.CHECKPOINTED_LAYERS, data, language)
     return sentence(Phrase.CHECKPOINTED_LAYERS_OF, data | {"total": layers}, language)
+
+
+def _inputs_of_streamed(hardware: HardwareSettings, language: str) -> str:
+    """Where the inputs of streamed layers wait, and of how many passes."""
+    on_host = hardware.streaming.host_checkpoints
+    words = sentence(
+        Phrase.HOST_CHECKPOINTS if on_host else Phrase.CHECKPOINTING_ON, None, language
+    )
+    passes = hardware.streaming.passes_together
+    if passes is None:
+        return words
+    return words + sentence(Phrase.PASSES_TOGETHER, {"passes": passes}, language)
 
 
 def difference_words(

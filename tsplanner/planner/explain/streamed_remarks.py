@@ -26,8 +26,8 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
     data: Data = {
         "layers": hardware.streaming.streamed_layers,
         "total": request.architecture.num_hidden_layers,
-        "moved": crossing_bytes(request.architecture, states) / 1e9,
-        "link": 2 * (time.link.weights + time.link.inputs),
+        "moved": time.link.groups * crossing_bytes(request.architecture, states) / 1e9,
+        "link": 2 * (time.link.groups * time.link.weights + time.link.inputs),
         "rate": rates_for(request, hardware).links.pinned / 1e9,
         "assumed": "" if known else NOT_KNOWN,
         "work": work,

@@ -195,6 +195,10 @@ RULES: dict[RuleName, Words] = {
         "layers are not streamed with {setting}",
         "使用 {setting} 时不能流式加载层",
     ),
+    RuleName.STREAMED_FAMILY: (
+        "layers of {model_type} hand on more than their result, so that none can be streamed",
+        "{model_type} 的层之间传递的不只是结果，因此不能流式加载",
+    ),
     RuleName.STREAMED_NUMBER: (
         "{wanted} layers are to be streamed, the model has {have}",
         "要求流式加载 {wanted} 层，模型只有 {have} 层",
@@ -322,6 +326,7 @@ class Phrase(StrEnum):
     BOTH_OFFLOADS = "both_offloads"
     STREAMED = "streamed"
     HOST_CHECKPOINTS = "host_checkpoints"
+    PASSES_TOGETHER = "passes_together"
     CHECKPOINTING_OFF = "checkpointing_off"
     CHECKPOINTING_ON = "checkpointing_on"
     CHECKPOINTED_LAYERS = "checkpointed_layers"
@@ -353,6 +358,7 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.OPTIMIZER_OFFLOAD: (" + optimizer offload", " + 优化器卸载"),
     Phrase.BOTH_OFFLOADS: (" + param and optimizer offload", " + 参数与优化器卸载"),
     Phrase.STREAMED: (" + {layers} layers streamed", " + {layers} 层流式加载"),
+    Phrase.PASSES_TOGETHER: (", {passes} passes together", "，每次 {passes} 个前向"),
     Phrase.HOST_CHECKPOINTS: ("checkpoints in host memory", "检查点存于主机内存"),
     Phrase.CHECKPOINTING_OFF: ("checkpointing off", "检查点关闭"),
     Phrase.CHECKPOINTING_ON: ("checkpointing on", "检查点开启"),

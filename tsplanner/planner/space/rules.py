@@ -30,6 +30,7 @@ from tsplanner.planner.space.eight_bit import (
     eight_bit_family,
 )
 from tsplanner.planner.space.streamed_rules import (
+    streamed_family,
     streamed_method,
     streamed_number,
     streamed_setting,
@@ -238,7 +239,7 @@ def _packed_capability(request: PlanRequest, hardware: HardwareSettings) -> Data
 
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
 QUANTIZATION = frozenset({"quantization", "model_dtype"})
-STREAMED = frozenset({"streamed_layers", "host_checkpoints"})
+STREAMED = frozenset({"streamed_layers", "host_checkpoints", "passes_together"})
 
 # The order counts: of several rules that refuse the same settings the first is named, and those
 # after ``devices`` may look at the GPUs that the settings use.
@@ -248,6 +249,7 @@ RULES = (
     Rule(name=RuleName.STREAMED_METHOD, check=streamed_method, about=STREAMED),
     Rule(name=RuleName.STREAMED_VOCABULARY, check=streamed_vocabulary, about=STREAMED),
     Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
+    Rule(name=RuleName.STREAMED_FAMILY, check=streamed_family, about=STREAMED),
     Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
     Rule(name=RuleName.EIGHT_BIT_CAPABILITY, check=eight_bit_capability, about=QUANTIZATION),
     Rule(name=RuleName.EIGHT_BIT_DTYPE, check=eight_bit_dtype, about=QUANTIZATION),

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from memory_models.settings import BaseStorage, Sharding, Streaming, changed
+from memory_models.units import ceil_div
 from tsplanner.planner.evaluate import Evaluated, lacks_host_memory
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.space.checkpointed_layers import Estimate
+from tsplanner.planner.space.streamed_rules import of_bitsandbytes
 
 STREAMED_LAYERS, HOST_CHECKPOINTS = "streamed_layers", "host_checkpoints"
+PASSES_TOGETHER = "passes_together"
 
 
 def streamings(
@@ -27,7 +30,7 @@ def streamings(
     pins = request.pins
     against = {
         "zero_stage": sharding.zero_stage > 0,
-        "quantization": base.quantization is not None,
+        "quantization": of_bitsandbytes(base),
         "gradient_checkpointing": not checkpoints,
         "checkpointed_layers": pins.get("checkpointed_layers") is not None,
     }
@@ -42,7 +45,11 @@ def streamings(
     places = [pins.get(HOST_CHECKPOINTS)] if HOST_CHECKPOINTS in pins else [False, True]
     for number, on_host in product(numbers, places):
         if number or not on_host:
-            yield Streaming(streamed_layers=number, host_checkpoints=on_host)
+            yield Streaming(
+                streamed_layers=number,
+                host_checkpoints=on_host,
+                passes_together=pins.get(PASSES_TOGETHER) if number else None,
+            )
 
 
 def with_fewest(
@@ -53,11 +60,22 @@ def with_fewest(
     It does where the work waits for the link, or where the memory of the host is short.
     """
     return [
-        fewest_streamed(request, found, estimate)
+        fewest_streamed(request, most_together(request, found, estimate), estimate)
         if found.time.exposed or lacks_host_memory(found)
         else found
         for found in evaluated
     ]
+
+
+def most_together(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evaluated:
+    """The candidate with as many passes together as the host has room for their inputs."""
+    steps = chosen.hardware.batch.gradient_accumulation_steps
+    if PASSES_TOGETHER in request.pins or not chosen.hardware.streaming.host_checkpoints:
+        return chosen
+    while steps > 1 and lacks_host_memory(chosen):
+        steps = ceil_div(steps, 2)
+        chosen = estimate(changed(chosen.hardware, passes_together=steps))
+    return chosen
 
 
 def fewest_streamed(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evaluated:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from memory_models.settings import FinetuningType
+from memory_models.settings import BaseStorage, FinetuningType
+from tsplanner.models.families import NOT_STREAMED
 from tsplanner.planner.explain.reasons import Data
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
 STREAMED_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA, FinetuningType.DORA})
+
+
+def of_bitsandbytes(base: BaseStorage) -> bool:
+    """Whether bitsandbytes packs the base, whose constants would have to be streamed as well."""
+    return base.quantization is not None and not base.multiplies_8bit
 
 
 def streamed_method(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -29,12 +35,20 @@ def streamed_setting(_: PlanRequest, hardware: HardwareSettings) -> Data | None:
     batch, sharding = hardware.batch, hardware.sharding
     against = {
         f"--zero-stage {sharding.zero_stage}": sharding.zero_stage > 0,
-        f"--quantization {hardware.base.quantization}": hardware.base.quantization is not None,
+        f"--quantization {hardware.base.quantization}": of_bitsandbytes(hardware.base),
         "--gradient-checkpointing off": not batch.gradient_checkpointing,
         f"--checkpointed-layers {batch.checkpointed_layers}": batch.checkpointed_layers is not None,
     }
     found = next((flag for flag, holds in against.items() if holds), None)
     return None if found is None else {"setting": found}
+
+
+def streamed_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    """A family whose layers cannot be run outside the model."""
+    kind = request.model.model_type
+    text = request.architecture.model_type
+    refused = hardware.streaming.streams and {kind, text} & NOT_STREAMED
+    return {"model_type": kind} if refused else None
 
 
 def streamed_number(request: PlanRequest, hardware: HardwareSettings) -> Data | None:

@@ -22,6 +22,8 @@ from tsplanner.training.streaming.recorded_pass import (
 )
 from tsplanner.training.streaming.surroundings import Surroundings
 
+WRONG_FORM = (ChangedBetweenLayersError, TypeError, ValueError, AttributeError, IndexError)
+"""What a model raises where its layers return something of another form."""
 Result = TypeVar("Result")
 Pass = Callable[[], Result]
 """Runs the model on one micro-batch; called twice (`RecordedPass`)."""
@@ -107,7 +109,7 @@ class LayerMajor:
 
     def _recorded(self, one: Pass[Result]) -> RecordedPass:
         """What the layers are called with in a pass."""
-        device = self.feed.buffers[0].bytes.device
+        device, why = self.feed.buffers[0].bytes.device, None
         for form in (self.form, *(other for other in Form if other is not self.form)):
             random = self.random and self.model.training
             record = RecordedPass(form, partial(Surroundings, device, random=random))
@@ -118,16 +120,12 @@ class LayerMajor:
                 self.form = form
                 record.recorded()
                 return record
-            except ChangedBetweenLayersError:
-                continue
-            except TypeError:
-                # A model that works on a layer's result cannot work on a tuple.
-                if form is Form.TENSOR:
-                    raise
+            except WRONG_FORM as error:
+                why = error
         raise TsplannerError(
-            "This model changes its hidden states between its layers, so that they cannot be "
-            "streamed: plan again with --streamed-layers 0."
-        )
+            "This model does more between its layers than to hand their result on, so that they "
+            "cannot be streamed: plan again with --streamed-layers 0."
+        ) from why
 
     def _replayed(self, record: RecordedPass, one: Pass[Result]) -> Result:
         """The same pass with the layers' result, which gives way to its gradient."""

@@ -117,8 +117,20 @@ def _refuse_state(options: dict[str, Any]) -> None:
     Raises TsplannerError.
     """
     for name, value in options.items():
-        if isinstance(value, (dict, list)) or (torch.is_tensor(value) and value.requires_grad):
+        if not _is_fixed(value):
             raise TsplannerError(
                 f"The layers of this model share {name}, so that they cannot be streamed: plan "
                 "again with --streamed-layers 0."
             )
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether layers can only read a value: what is empty is there to be filled by them."""
+    if isinstance(value, (list, dict)):
+        held = value.values() if isinstance(value, dict) else value
+        return bool(value) and all(map(_is_fixed, held))
+    if isinstance(value, tuple):
+        return all(map(_is_fixed, value))
+    if torch.is_tensor(value):
+        return not value.requires_grad
+    return value is None or isinstance(value, (bool, int, float, str, torch.dtype))

@@ -28,7 +28,11 @@ class LayerMajorTrainer(PackingTrainer):
     """None: the base is on the device, and micro-batches run one after the other."""
     evaluated_together = 1
     """Held-out rows that pass through a layer before the next layer comes."""
+    passes_together: int | None = None
+    """Passes of a step that pass through a layer together; None: all of them."""
     _waiting: tuple[dict[str, Any], ...] = ()
+    _passed = 0
+    """Passes of the step that have run."""
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -37,14 +41,29 @@ class LayerMajorTrainer(PackingTrainer):
         if self.layer_major is None:
             return super().training_step(model, inputs, num_items_in_batch)
         self._waiting += tuple(inputs.get(PASSES, (inputs,)))
-        if not self.accelerator.sync_gradients:
-            return torch.zeros((), device=self.args.device)
-        batches, self._waiting = self._waiting, ()
-        one = super().training_step
+        last, most = self.accelerator.sync_gradients, self.passes_together
+        total = torch.zeros((), device=self.args.device)
+        while self._waiting and (last or (most is not None and len(self._waiting) >= most)):
+            batches, self._waiting = (
+                self._waiting[:most],
+                self._waiting[most or len(self._waiting) :],
+            )
+            total = total + self._together(model, batches, num_items_in_batch)
+        if last:
+            distributed.average_gradients(model.parameters())
+            self._passed = 0
+        return total
+
+    def _together(
+        self, model: Any, batches: tuple[dict[str, Any], ...], num_items_in_batch: Any
+    ) -> torch.Tensor:
+        """Forward and backward of a group of passes; the sum of their losses."""
+        assert self.layer_major is not None
+        one, before = super().training_step, self._passed
 
         def run(number: int) -> torch.Tensor:
             # Every pass runs twice, and draws the same random numbers in both runs.
-            self.pass_number = number
+            self.pass_number = before + number
             loss: torch.Tensor = one(model, batches[number], num_items_in_batch)
             return loss
 
@@ -52,7 +71,7 @@ class LayerMajorTrainer(PackingTrainer):
         # Gradients of the layers do not come from a backward that DDP could follow.
         with self.accelerator.no_sync(model):
             losses = self.layer_major.train([partial(run, each) for each in range(len(batches))])
-        distributed.average_gradients(model.parameters())
+        self._passed += len(batches)
         return torch.stack(losses).sum()
 
     def evaluation_loop(self, dataloader: Any, *args: Any, **options: Any) -> Any:

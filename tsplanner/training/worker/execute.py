@@ -226,6 +226,7 @@ def build_trainer(
         callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
     )
     built.layer_major = layer_major
+    built.passes_together = plan.hardware.streaming.passes_together
     built.evaluated_together = plan.hardware.batch.gradient_accumulation_steps
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
     if plan.hardware.batch.is_packed and job.kind is not JobKind.PROBE:
@@ -296,11 +297,12 @@ def save_result(built: Any, job: Job, recorder: Recorder) -> None:
 def check_values(built: Any, job: Job, recorder: Recorder, stop: StopSwitch) -> None:
     """Let a model that reads series answer held-out rows, and note which values are right.
 
-    With ZeRO-3 no process has the whole model, and nothing is checked.
+    With ZeRO-3 no process has the whole model, and streamed layers would come anew for every token:
+    then nothing is checked.
     """
     plan, series = job.plan, getattr(built.model.config, "ts", None) is not None
-    sharded = plan.hardware.sharding.zero_stage == 3
-    if not (job.check_values and series and built.eval_dataset) or sharded or stop():
+    away = plan.hardware.sharding.zero_stage == 3 or plan.hardware.streaming.streams
+    if not (job.check_values and series and built.eval_dataset) or away or stop():
         return
     if distributed.is_main():
         # The run is over and its weights are saved: nothing that fails here may fail the run.

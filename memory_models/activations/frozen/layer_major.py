@@ -27,7 +27,7 @@ def layer_major_totals(
     """
     layers, passes, b = (
         architecture.num_hidden_layers,
-        settings.batch.gradient_accumulation_steps,
+        settings.passes_together,
         one.boundary,
     )
     on_host = settings.streaming.host_checkpoints
@@ -61,5 +61,5 @@ def host_input_bytes(architecture: Architecture, settings: TrainingSettings) -> 
     """Bytes of all layer inputs of a step in host memory, of one process."""
     if not settings.streaming.host_checkpoints:
         return 0
-    inputs = architecture.num_hidden_layers * settings.batch.gradient_accumulation_steps
+    inputs = architecture.num_hidden_layers * settings.passes_together
     return inputs * boundary_bytes(architecture, settings)

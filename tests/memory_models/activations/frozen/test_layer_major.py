@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.activations.layer_major import (
+from memory_models.activations.frozen.layer_major import (
     host_input_bytes,
     layer_major_totals,
     tables_bytes,
