@@ -32,9 +32,9 @@ PINS = (
     "--upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
-    "--deadline --host-memory --json --no-corrections --output --price-per-hour --probe "
-    "--probe-budget --rent --saves --trust-remote-code",
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --allow-streaming --columns "
+    "--cpu-threads --experiment --deadline --host-memory --json --no-corrections --output "
+    "--price-per-hour --probe --probe-budget --rent --saves --trust-remote-code",
     "data": "--answer --by --columns --convert --cutoff-len --decimal-comma --json --labels --line "
     "--list --loss-on --model --on-bad-rows --question --show --step --time --to --tokenizer "
     "--values --whole --window",

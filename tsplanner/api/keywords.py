@@ -59,8 +59,10 @@ class PlanKeywords(TypedDict, total=False):
     offload_param: bool | None
     streamed_layers: str | None
     host_checkpoints: bool | None
+    passes_together: int | None
     deepspeed: str | os.PathLike[str] | None
     allow_rounding: bool
+    allow_streaming: bool
     cpu_threads: int | None
     no_corrections: bool
     trust_remote_code: bool
@@ -101,6 +103,7 @@ class EstimateKeywords(TypedDict, total=False):
     token_budget: int | None
     streamed_layers: int | None
     host_checkpoints: bool | None
+    passes_together: int | None
     sequence_length: int | None
     cutoff_len: int | None
     series_patches: int | None

@@ -139,7 +139,9 @@ def subject_from(options: argparse.Namespace) -> Subject:
         host_memory_bytes=options.host_memory,
         cpu=options.cpu,
         liberty=Liberty(
-            corrections=not options.no_corrections, allow_rounding=options.allow_rounding
+            corrections=not options.no_corrections,
+            allow_rounding=options.allow_rounding,
+            allow_streaming=options.allow_streaming,
         ),
         learning=learning_values(options, file),
         pins=pins(options, file),

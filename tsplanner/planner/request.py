@@ -74,6 +74,8 @@ class PlanRequest:
     forced_cpu: bool = False
     """Plan for the CPU although there are GPUs."""
     allow_rounding: bool = False
+    allow_streaming: bool = False
+    """Layers may be streamed without being asked for by number; no GPU has run it yet."""
     """Take what rounds the base or the optimizer's states for its speed alone."""
 
     @property

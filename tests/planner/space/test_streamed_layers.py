@@ -17,7 +17,16 @@ ELEVEN = replace(TURING, name="RTX 2080 Ti 11 GiB", total_bytes=11 * GIB, free_b
 
 def asked(**pins: object) -> PlanRequest:
     """14B in fp16 on 11 GiB, which the layers alone exceed by far."""
-    return request("qwen2.5-14b", ELEVEN, length=4096, pins=Pins(**pins))
+    made = request("qwen2.5-14b", ELEVEN, length=4096, pins=Pins(**pins))
+    return replace(made, allow_streaming=True)
+
+
+def test_nothing_is_streamed_that_was_not_allowed() -> None:
+    """No GPU has run it yet: NF4 and offload come first, and a number is an order."""
+    found = choose(replace(asked(), allow_streaming=False))
+    assert not any(each.hardware.streaming.streams for each in found.evaluated)
+    ordered = choose(replace(asked(streamed_layers=48), allow_streaming=False)).plan
+    assert ordered.hardware.streaming.streamed_layers == 48
 
 
 def test_a_base_that_fits_is_not_streamed() -> None:

@@ -205,7 +205,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("zero_stage", type=int, choices=[0, 1, 2, 3])
     pin("offload_optimizer", **on_off)
     pin("offload_param", **on_off)
-    pin("streamed_layers", " [as few as fit; 0: none]", type=count, metavar="N")
+    pin("streamed_layers", " [none; with --allow-streaming as few as fit]", type=count, metavar="N")
     pin("host_checkpoints", **on_off)
     pin("passes_together", " [all of a step that fit]", type=positive, metavar="N")
     group.add_argument(
@@ -218,6 +218,11 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         "--allow-rounding",
         action="store_true",
         help="take a quantised base or an 8-bit optimizer where it is faster [only where needed]",
+    )
+    group.add_argument(
+        "--allow-streaming",
+        action="store_true",
+        help="stream layers from host RAM where nothing else fits unrounded; no GPU has run it yet",
     )
     group.add_argument(
         "--cpu-threads", type=positive, metavar="N", help="CPU threads per training process"

@@ -102,6 +102,7 @@ class ChangeKind(StrEnum):
     """Single changes of a request that can make a plan fit."""
 
     NO_PINS = "no_pins"
+    STREAMING = "streaming"
     SHORTER_SEQUENCES = "shorter_sequences"
     LORA = "lora"
     LORA_ON_NF4 = "lora_on_nf4"

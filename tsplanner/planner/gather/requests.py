@@ -42,6 +42,7 @@ class Liberty:
     corrections: bool = True
     """Earlier probes on this machine correct the plan."""
     allow_rounding: bool = False
+    allow_streaming: bool = False
     """What rounds the base or the optimizer's states is taken for its speed alone."""
 
 
@@ -95,6 +96,7 @@ def plan_request(
         pins=subject.pins,
         forced_cpu=subject.cpu,
         allow_rounding=subject.liberty.allow_rounding,
+        allow_streaming=subject.liberty.allow_streaming,
     )
     return calibrated(request, machine) if subject.liberty.corrections else request
 
