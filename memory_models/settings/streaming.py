@@ -33,7 +33,7 @@ class Streaming:
             )
         for name in ("host_checkpoints", "passes_together"):
             if getattr(self, name) and not self.streamed_layers:
-                raise ValueError(f"{name} needs streamed_layers, and nothing else")
+                raise ValueError(f"{name} needs streamed_layers of 1 or more")
         if self.passes_together is not None:
             at_least_one(self, "passes_together")
 

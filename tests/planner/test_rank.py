@@ -25,6 +25,7 @@ from tests.support.toy_request import (
     with_free,
 )
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
+from tsplanner.planner.compare import SPEED_TIE
 from tsplanner.planner.explain.reasons import MemoryKind, Reason, RuleName
 from tsplanner.planner.explain.sentences import explanation_sentence, refusal_sentence
 from tsplanner.planner.plan import Verdict
@@ -179,6 +180,31 @@ def test_pins_that_exclude_each_other_are_named_and_no_others(pins: Pins, words:
     with pytest.raises(TsplannerError) as caught:
         choose(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins))
     assert str(caught.value) == f"No plan: {words} exclude each other; leave one of them out."
+
+
+@pytest.mark.parametrize(
+    ("pins", "words"),
+    [
+        (Pins(passes_together=2), "No plan has --passes-together 2 without streamed layers"),
+        (Pins(host_checkpoints=True), "No plan has --host-checkpoints on without streamed layers"),
+        (
+            Pins(zero_stage=2, passes_together=2),
+            "No plan for this machine has --passes-together 2: leave it out",
+        ),
+    ],
+)
+def test_one_pin_that_no_plan_has_excludes_nothing_but_itself(pins: Pins, words: str) -> None:
+    """What only streamed layers have is asked for together with them."""
+    with pytest.raises(TsplannerError, match=words):
+        choose(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins))
+
+
+def test_a_row_that_a_replay_found_too_large_is_not_called_as_fast() -> None:
+    """A faster plan whose quick bound fits may be tight when its step is replayed."""
+    choice = choose(request("qwen2.5-0.5b", with_free(TURING, 8), length=2048))
+    faster = [row for row in choice.front if row.relative_speed > 1 + SPEED_TIE]
+    assert faster
+    assert {row.explanation.reason for row in faster} <= {Reason.TIGHT, Reason.OVER}
 
 
 def test_all_that_refuses_every_candidate_is_told_at_once() -> None:

@@ -95,6 +95,7 @@ def complexity_key(found: Evaluated) -> tuple[int, ...]:
         hardware.batch.is_packed,
         hardware.batch.gradient_accumulation_steps,
         -(hardware.batch.token_budget or 0),
+        hardware.streaming.streamed_layers,
         found.memory.process_bytes.expected,
     )
 
@@ -145,7 +146,8 @@ def ranked(found: Evaluated, best: Evaluated) -> RankedCandidate:
 
 def _lost(found: Evaluated, best: Evaluated, speed: float) -> Explanation:
     """Why a candidate is not the first: the weightiest of the differences alone."""
-    if found.verdict is not Verdict.FITS and best.verdict is Verdict.FITS and found.explanation:
+    lost_by_memory = best.verdict is Verdict.FITS or speed > 1 + SPEED_TIE
+    if found.verdict is not Verdict.FITS and lost_by_memory and found.explanation:
         return found.explanation
     # A plan that a tie would have gone to was settled against by the speed, however little.
     lost_by_speed = speed < 1 and complexity_key(found) < complexity_key(best)

@@ -113,7 +113,10 @@ def choose(request: PlanRequest) -> Choice:
     usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
     if not usable:
         raise _nothing_fits(request, evaluated, refusals)
-    best = _settled(request, usable)
+    replays: dict[HardwareSettings, Evaluated] = {}
+    best = _settled(request, usable, replays)
+    # A row that a replay has corrected says what the replay found, and why it lost by that.
+    evaluated = [replays.get(found.hardware, found) for found in evaluated]
     # Replays may settle on a number of checkpointed layers that was not among the candidates.
     if all(found.hardware != best.hardware for found in evaluated):
         evaluated.append(best)
@@ -258,9 +261,18 @@ def _no_candidate(request: PlanRequest, refusals: tuple[Refusal, ...]) -> str:
         return sentence(NoPlan.NEEDS_GPU)
     names = conflict(request)
     if not BATCH_SETTINGS.issuperset(names):
-        return sentence(NoPlan.PINS_EXCLUDE_EACH_OTHER, {"pins": pin_words(request.pins, names)})
+        kind = _conflict_kind(request, names)
+        return sentence(kind, {"pins": pin_words(request.pins, names)})
     batch = request.learning.optimization.effective_batch_size
     return sentence(NoPlan.EFFECTIVE_BATCH, {"batch": batch})
+
+
+def _conflict_kind(request: PlanRequest, names: tuple[str, ...]) -> NoPlan:
+    """What to say of pins that leave no candidate: several contradict, one means nothing here."""
+    streams = replace(request, allow_streaming=True)
+    if not conflict(streams):
+        return NoPlan.PIN_NEEDS_STREAMING
+    return NoPlan.PINS_EXCLUDE_EACH_OTHER if names[1:] else NoPlan.PIN_LEFT_ALONE
 
 
 def _nothing_fits(
@@ -283,13 +295,20 @@ def _nothing_fits(
     return NothingFits(words, failure)
 
 
-def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
+def _settled(
+    request: PlanRequest, usable: list[Evaluated], replays: dict[HardwareSettings, Evaluated]
+) -> Evaluated:
     """The best plan, its step replayed, with the fewest checkpoints that fit.
 
     Quick bounds are wide, so other plans are replayed, too: better ones that look tight, and worse
-    ones that look sure where the best one turns out not to be.
+    ones that look sure where the best one turns out not to be. ``replays`` collects what was found.
     """
-    replayed = partial(evaluate, request, replay=True)
+
+    def replayed(hardware: HardwareSettings) -> Evaluated:
+        if hardware not in replays:
+            replays[hardware] = evaluate(request, hardware, replay=True)
+        return replays[hardware]
+
     allowed = request.allow_rounding
     best = best_of(usable, allow_rounding=allowed)
     ordered = sorted(

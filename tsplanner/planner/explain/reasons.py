@@ -134,6 +134,8 @@ class NoPlan(StrEnum):
     CANNOT_RUN = "cannot_run"
     NEEDS_GPU = "needs_gpu"
     EFFECTIVE_BATCH = "effective_batch"
+    PIN_LEFT_ALONE = "pin_left_alone"
+    PIN_NEEDS_STREAMING = "pin_needs_streaming"
     PINS_EXCLUDE_EACH_OTHER = "pins_exclude_each_other"
     NOTHING_FITS = "nothing_fits"
     NO_HOST_FITS = "no_host_fits"

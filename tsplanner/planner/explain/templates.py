@@ -294,6 +294,16 @@ NO_PLANS: dict[NoPlan, Words] = {
         "在固定的设置下，没有方案能恰好保持有效批次 {batch}；请改 --effective-batch、"
         "--micro-batch-size 或 --world-size。",
     ),
+    NoPlan.PIN_LEFT_ALONE: (
+        "No plan for this machine has {pins}: leave it out.",
+        "这台机器的方案都没有 {pins}：请去掉它。",
+    ),
+    NoPlan.PIN_NEEDS_STREAMING: (
+        "No plan has {pins} without streamed layers: add --allow-streaming, or --streamed-layers "
+        "with their number.",
+        "没有流式加载的层，就没有方案带 {pins}：请加 --allow-streaming，或用 --streamed-layers "
+        "给出层数。",
+    ),
     NoPlan.PINS_EXCLUDE_EACH_OTHER: (
         "No plan: {pins} exclude each other; leave one of them out.",
         "没有方案：{pins} 互相排斥；请去掉其中之一。",
