@@ -153,6 +153,13 @@ def test_differences_are_those_kernels_and_switches_that_a_trainer_lacks() -> No
     assert found[2].endswith("all are checkpointed.")
 
 
+def test_a_streamed_plan_says_that_a_trainer_keeps_the_base_on_the_gpu() -> None:
+    """Its memory is sized so, and the plan's first line speaks of streamed layers."""
+    streamed = case("qwen2.5-7b", streamed_layers=20, gradient_checkpointing=True).plan
+    found = trainers.differences(streamed, running(streamed, streamed.architecture))
+    assert found == ["tsplanner's streamed layers are its own: the whole base is on the GPU."]
+
+
 @pytest.mark.parametrize("model_type", ["gemma3", "llava", "qwen2_5_vl", "qwen3_vl", "mistral3"])
 def test_targets_beside_a_tower_are_whole_names(model_type: str) -> None:
     """PEFT fits the pattern to the real model's names: the language model's linears alone."""

@@ -396,6 +396,8 @@ def differences(plan: Plan, running: Running) -> list[str]:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")
     if hardware.batch.checkpointed_layers is not None:
         found.append("Checkpointing of some layers cannot be said there: all are checkpointed.")
+    if hardware.streaming.streams:
+        found.append("tsplanner's streamed layers are its own: the whole base is on the GPU.")
     if plan.model.tokenizer is not None and not running.takes_tokenizer:
         found.append(f"Copy the tokenizer of {plan.model.tokenizer} beside the weights first.")
     return found

@@ -243,6 +243,9 @@ def find_plan(path: Path | None, saves: Path) -> tuple[Plan, Path]:
 
 
 def method_name(plan: Plan) -> str:
-    """Name of the method's folder under saves/: ``qlora`` stands for LoRA on a quantised base."""
-    quantised = plan.hardware.base.quantization is not None
-    return f"{'q' if quantised else ''}{plan.learning.method.finetuning_type}"
+    """Name of the method's folder under saves/: ``qlora`` stands for LoRA on bitsandbytes' base.
+
+    A base that multiplies in 8 bits goes by the method alone: nobody calls that QLoRA.
+    """
+    packed = plan.hardware.base.needs_bitsandbytes
+    return f"{'q' if packed else ''}{plan.learning.method.finetuning_type}"

@@ -74,6 +74,8 @@ def test_a_pasted_config_stands_for_the_model(tmp_path: Path, monkeypatch: Any) 
         ({"given": {**FIRST, "model": "qwen9"}}, "wrong", 'No model "qwen9"'),
         ({"given": {**FIRST, "deepspeed": "/etc/passwd"}}, "wrong", 'takes no "deepspeed"'),
         ({"given": {**FIRST, "trust_remote_code": True}}, "wrong", "takes no"),
+        ({"given": FIRST, "free_bytes": "24GiB"}, "wrong", "a whole number of bytes"),
+        ({"given": FIRST, "free_bytes": -1}, "wrong", "a whole number of bytes"),
         ({"given": FIRST, "config": "{"}, "wrong", "This is not the JSON of a config.json"),
         ({"given": FIRST, "config": "[]"}, "wrong", "is a JSON object"),
         ({"given": FIRST, "config": 7}, "wrong", "must be the text"),

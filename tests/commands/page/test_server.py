@@ -93,6 +93,7 @@ def test_a_plan_is_the_document_of_the_command_line(server: Server) -> None:
     for given, status_wanted, exit_status in (
         ({"model": "qwen2.5-7b", "gpus": "RTX 9999"}, 400, 2),
         ({"model": "qwen2.5-7b", "trust_remote_code": True}, 400, 2),
+        ({"model": "qwen2.5-7b", "rent": True}, 400, 2),
         ({"model": "qwen2.5-7b", "output": "x"}, 400, 2),
         ({"model": "qwen2.5-7b", "gpus": "RTX 4090", "adalora_init_rank": 4}, 400, 2),
         ({"model": "llama-3.1-70b", "gpus": "T4", "finetuning_type": "full"}, 422, 4),

@@ -83,7 +83,9 @@ def _answer(asked: Mapping[str, object]) -> dict[str, object]:
     case = read_case(values, {} if source is None else {name: source}, DEVICES)
     found = by_formula(case)
     free = asked.get("free_bytes")
-    if not isinstance(free, int):
+    if free is not None and (type(free) is not int or free < 0):
+        raise UsageError("free_bytes must be a whole number of bytes, 0 or more.")
+    if free is None:
         free = None if case.device is None else case.device.free_bytes
     return {
         "command": command("estimate", *line),

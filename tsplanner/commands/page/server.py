@@ -32,9 +32,18 @@ MOST_BYTES = 9 * 1024 * 1024
 """Of a question: a pasted config.json may have eight."""
 IDLE_SECONDS = 30
 NOT_OF_A_SERVER = frozenset(
-    {"experiment", "output", "probe", "probe_budget", "saves", "trust_remote_code"}
+    {
+        "deadline",
+        "experiment",
+        "output",
+        "probe",
+        "probe_budget",
+        "rent",
+        "saves",
+        "trust_remote_code",
+    }
 )
-"""Flags of ``plan`` that write, run a model's code, or are for the terminal."""
+"""Flags of ``plan`` that write, run a model's code, are for the terminal or give another answer."""
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",

@@ -48,8 +48,8 @@ export MASTER_ADDR="${{MASTER_ADDR:?name the first machine}}"
 export MASTER_PORT="${{MASTER_PORT:-29500}}"
 """
 PACKING = {
-    RowsAs.TOKENS: "packing and neat_packing are off, {why}, and say "
-    "nothing to rows of token ids: to lay short rows end to end export with --rows messages.",
+    RowsAs.TOKENS: "packing and neat_packing are off, {why}; rows of token ids would not be packed "
+    "by them either: to lay short rows end to end export with --rows messages.",
     RowsAs.MESSAGES: "packing and neat_packing are off, {why}; both "
     "true lay short rows end to end, with fewer steps and other figures.",
 }
