@@ -169,3 +169,17 @@ def test_an_install_with_any_training_package_is_not_for_planning_alone() -> Non
 def test_the_driver_is_looked_for_and_not_asked() -> None:
     """CUDA may not be started by the planner."""
     assert has_nvidia_driver() in (True, False)
+
+
+def test_triton_compiles_where_it_is_installed_with_a_c_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It builds a launcher for every kernel, which needs both."""
+    monkeypatch.setattr(install, "find_spec", lambda _: object())
+    monkeypatch.setattr(install, "which", lambda name: "/usr/bin/cc" if name == "cc" else None)
+    assert install.compiles_triton()
+    monkeypatch.setattr(install, "which", lambda _: None)
+    assert not install.compiles_triton()
+    monkeypatch.setattr(install, "which", lambda _: "/usr/bin/gcc")
+    monkeypatch.setattr(install, "find_spec", lambda _: None)
+    assert not install.compiles_triton()

@@ -16,6 +16,7 @@ from enum import StrEnum
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from tsplanner.errors import TsplannerError, without_passwords
@@ -188,3 +189,12 @@ def packages_of(requires: list[str], extra: Extra) -> list[str]:
     rows = [row.partition(";") for row in requires]
     marked = re.compile(rf"""extra\s*==\s*['"]{extra}['"]""")
     return [name.strip().replace(" ", "") for name, _, marker in rows if marked.search(marker)]
+
+
+C_COMPILERS = ("gcc", "clang", "cc")
+"""Commands of which Triton needs one: it compiles a launcher for every kernel."""
+
+
+def compiles_triton() -> bool:
+    """Whether Triton and a C compiler are here; neither is run."""
+    return find_spec("triton") is not None and any(map(which, C_COMPILERS))

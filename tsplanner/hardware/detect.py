@@ -23,6 +23,7 @@ from tsplanner.hardware.describe import (
 )
 from tsplanner.hardware.gpus.instances import instance_by_name
 from tsplanner.hardware.host import read_host
+from tsplanner.install import compiles_triton
 
 if TYPE_CHECKING:
     from tsplanner.hardware.nvml import NvmlReading
@@ -99,8 +100,12 @@ def with_host_memory(machine: Machine, memory_bytes: int) -> Machine:
 
 
 def found_packages() -> tuple[str, ...]:
-    """Names of the optional packages that are installed; none of them is imported."""
-    return tuple(name for name in KNOWN_PACKAGES if is_found(name))
+    """Names of the optional packages that are installed; none of them is imported.
+
+    Triton counts where it can compile.
+    """
+    found = [name for name in KNOWN_PACKAGES if is_found(name)]
+    return tuple(name for name in found if name != "triton" or compiles_triton())
 
 
 def is_found(name: str) -> bool:

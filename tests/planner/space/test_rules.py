@@ -145,7 +145,7 @@ REFUSED = [
         hardware={"decoder_kernels": DecoderKernels.COMPILED},
         packages=(),
         detected=True,
-        says="compiled kernels need Triton, which is not installed: take fused",
+        says="compiled kernels need Triton and a C compiler, and one of both is missing",
     ),
     Row(
         rule="flash-attention-package",

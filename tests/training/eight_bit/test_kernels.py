@@ -8,6 +8,7 @@ from shutil import which
 
 import pytest
 
+from tsplanner import install
 from tsplanner.training.eight_bit import kernels
 
 FOLDER = Path(kernels.__file__).parent
@@ -26,7 +27,7 @@ def test_kernels_need_triton_and_a_compiler_of_c() -> None:
 
 def test_without_a_compiler_plain_pytorch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton compiles a launcher for every kernel."""
-    monkeypatch.setattr(kernels.shutil, "which", lambda _: None)
+    monkeypatch.setattr(install, "which", lambda _: None)
     assert not kernels.available()
 
 

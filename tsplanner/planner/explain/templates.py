@@ -106,8 +106,8 @@ RULES: dict[RuleName, Words] = {
         "compiled 内核需要计算能力 8.0，该 GPU 为 {capability}：请用 fused",
     ),
     RuleName.COMPILED_PACKAGE: (
-        "compiled kernels need Triton, which is not installed: take fused",
-        "compiled 内核需要 Triton，尚未安装：请用 fused",
+        "compiled kernels need Triton and a C compiler, and one of both is missing: take fused",
+        "compiled 内核需要 Triton 与 C 编译器，此处缺少其一：请用 fused",
     ),
     RuleName.EAGER_ONLY: (
         "transformers runs no {attention} attention for this family: take eager",

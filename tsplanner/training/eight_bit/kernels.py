@@ -5,14 +5,14 @@ Without Triton, or a C compiler for its launchers, ``arithmetic.py`` does the sa
 
 from __future__ import annotations
 
-import shutil
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tsplanner.install import compiles_triton
 
 COLUMNS = 1024
 """Columns of the sums that one program scales."""
@@ -21,8 +21,7 @@ COLUMNS = 1024
 @lru_cache(maxsize=1)
 def available() -> bool:
     """Whether Triton can compile here."""
-    compilers = ("gcc", "clang", "cc")
-    return find_spec("triton") is not None and any(map(shutil.which, compilers))
+    return compiles_triton()
 
 
 def quantise_rows(

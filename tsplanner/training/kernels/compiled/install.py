@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from memory_models.settings import DecoderKernels
 from tsplanner.errors import TsplannerError
+from tsplanner.install import compiles_triton
 from tsplanner.training.kernels.compiled.functions import GatedProduct, HeadNorm, Rotary
 from tsplanner.training.kernels.compiled.gated_mlp import GatedMlp
 from tsplanner.training.kernels.compiled.linears import (
@@ -22,7 +23,6 @@ from tsplanner.training.kernels.compiled.linears import (
     join,
     part_of,
 )
-from tsplanner.training.kernels.compiled.pieces import has_compiler
 from tsplanner.training.kernels.fused_kernels import (
     is_gated_mlp,
     is_plain_norm,
@@ -55,12 +55,12 @@ def use_compiled_kernels(model: Any, *, alone: bool = True) -> None:
     ``alone`` off: linears keep their own forward, because several adapters come onto each later.
 
     Raises:
-        TsplannerError: the model is on a GPU and Triton is not installed.
+        TsplannerError: the model is on a GPU, and Triton or a C compiler is missing.
     """
-    if torch.cuda.is_available() and not has_compiler():
+    if torch.cuda.is_available() and not compiles_triton():
         raise TsplannerError(
-            "The compiled kernels need Triton, which is not installed: "
-            "install triton, or plan again with --kernels fused."
+            "The compiled kernels need Triton and a C compiler, and one of both is missing: "
+            "install triton and gcc, or plan again with --kernels fused."
         )
     use_fused_kernels(model)
     groups: list[Group] = []

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -75,11 +74,6 @@ class Piece:
             fill = getattr(triton_kernels, self.kernel)
         with torch.autocast(first.device.type, enabled=False):
             fill(first, *others, **options)
-
-
-def has_compiler() -> bool:
-    """Whether Triton is installed here."""
-    return find_spec("triton") is not None
 
 
 @contextmanager

@@ -24,20 +24,27 @@ SMALLEST_DOT = 16
 
 
 @triton.jit
-def _thin(low, side, rows, columns, count, width, row_stride, RANK: tl.constexpr, R: tl.constexpr):
-    """The tile of ``low side^T``: low [count, R], side [width, R]."""
-    ranks = tl.arange(0, R)
-    left = tl.load(
-        low + rows[:, None] * row_stride + ranks[None, :],
-        mask=(rows[:, None] < count) & (ranks[None, :] < RANK),
-        other=0.0,
-    )
-    right = tl.load(
-        side + columns[None, :] * RANK + ranks[:, None],
-        mask=(columns[None, :] < width) & (ranks[:, None] < RANK),
-        other=0.0,
-    )
-    return tl.dot(left, right)
+def _factor(
+    value, low, side, rows, columns, count, width, low_stride, RANK: tl.constexpr, R: tl.constexpr
+):
+    """The tile of value [count, width] plus ``low side^T``: low [count, R], side [width, R]."""
+    mask = (rows[:, None] < count) & (columns[None, :] < width)
+    found = tl.load(value + rows[:, None] * width + columns[None, :], mask=mask, other=0.0)
+    found = found.to(tl.float32)
+    if RANK > 0:
+        ranks = tl.arange(0, R)
+        left = tl.load(
+            low + rows[:, None] * low_stride + ranks[None, :],
+            mask=(rows[:, None] < count) & (ranks[None, :] < RANK),
+            other=0.0,
+        )
+        right = tl.load(
+            side + columns[None, :] * RANK + ranks[:, None],
+            mask=(columns[None, :] < width) & (ranks[:, None] < RANK),
+            other=0.0,
+        )
+        found += tl.dot(left, right)
+    return found
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -63,12 +70,10 @@ def _gated_kernel(
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     mask = (rows[:, None] < count) & (columns[None, :] < width)
     at = rows[:, None] * width + columns[None, :]
-    g = tl.load(gate + at, mask=mask, other=0.0).to(tl.float32)
-    u = tl.load(up + at, mask=mask, other=0.0).to(tl.float32)
-    if GATE_RANK > 0:
-        g += _thin(gate_low, gate_side, rows, columns, count, width, low_stride, GATE_RANK, GATE_R)
-    if UP_RANK > 0:
-        u += _thin(up_low, up_side, rows, columns, count, width, low_stride, UP_RANK, UP_R)
+    g = _factor(
+        gate, gate_low, gate_side, rows, columns, count, width, low_stride, GATE_RANK, GATE_R
+    )
+    u = _factor(up, up_low, up_side, rows, columns, count, width, low_stride, UP_RANK, UP_R)
     made = g * tl.sigmoid(g) * u
     tl.store(out + at, made.to(out.dtype.element_ty), mask=mask)
 
@@ -100,13 +105,11 @@ def _gated_backward_kernel(
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     mask = (rows[:, None] < count) & (columns[None, :] < width)
     at = rows[:, None] * width + columns[None, :]
-    g = tl.load(gate + at, mask=mask, other=0.0).to(tl.float32)
-    u = tl.load(up + at, mask=mask, other=0.0).to(tl.float32)
+    g = _factor(
+        gate, gate_low, gate_side, rows, columns, count, width, low_stride, GATE_RANK, GATE_R
+    )
+    u = _factor(up, up_low, up_side, rows, columns, count, width, low_stride, UP_RANK, UP_R)
     d = tl.load(gradient + at, mask=mask, other=0.0).to(tl.float32)
-    if GATE_RANK > 0:
-        g += _thin(gate_low, gate_side, rows, columns, count, width, low_stride, GATE_RANK, GATE_R)
-    if UP_RANK > 0:
-        u += _thin(up_low, up_side, rows, columns, count, width, low_stride, UP_RANK, UP_R)
     if DOWN_RANK > 0:
         # The side is A [rank, width] here, so that ranks are its rows.
         ranks = tl.arange(0, DOWN_R)
