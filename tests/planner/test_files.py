@@ -254,8 +254,9 @@ def test_the_newest_plan_is_found_where_none_is_named(plan: Plan, tmp_path: Path
 
 
 def test_the_method_folder_tells_a_quantised_base(plan: Plan) -> None:
-    """LoRA on 4 bits is qlora; on a plain base it is lora."""
-    for quantization, name in ((Quantization.NF4, "qlora"), (None, "lora")):
+    """LoRA on 4 bits is qlora; on a plain base, or one that multiplies in 8 bits, it is lora."""
+    named = ((Quantization.NF4, "qlora"), (Quantization.FP8, "lora"), (None, "lora"))
+    for quantization, name in named:
         hardware = changed(plan.hardware, quantization=quantization)
         assert method_name(replace(plan, hardware=hardware)) == name
 
