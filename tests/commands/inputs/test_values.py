@@ -10,6 +10,7 @@ import pytest
 from tsplanner.commands.inputs.values import (
     alphas,
     budget_seconds,
+    count,
     duration_seconds,
     fraction,
     memory_size,
@@ -152,3 +153,10 @@ def test_patterns_are_numbers_by_module_name() -> None:
 def test_modules_to_save_are_names() -> None:
     """Which names there are, the settings say."""
     assert saved_modules("embed_tokens, lm_head") == ("embed_tokens", "lm_head")
+
+
+def test_a_count_may_be_zero_and_says_so() -> None:
+    """The sentence names the least value that is taken."""
+    assert count("0") == 0
+    with pytest.raises(argparse.ArgumentTypeError, match=r"must be at least 0, not .*-1"):
+        count("-1")

@@ -72,6 +72,15 @@ def test_a_quantised_base_leaves_the_experts_whole(upcast: bool, kind: RemarkKin
     assert kinds(hardware=hardware) == [FROM_ATTENTION, kind]
 
 
+def test_the_form_that_leaves_experts_whole_is_named() -> None:
+    """8-bit products are ours: bitsandbytes has no part in them."""
+    from memory_models.settings import from_flat
+
+    hardware = from_flat(HardwareSettings, quantization=Quantization.FP8)
+    *_, remark = expert_remarks(request("qwen3-30b-a3b", HOPPER), hardware)
+    assert remark_sentence(remark).startswith("fp8 leaves fused experts as they are: 95%")
+
+
 def test_where_nothing_fits_four_bits_are_no_way_out() -> None:
     """People read otherwise of Mixtral."""
     (remark,) = too_large_experts(request("mixtral-8x7b", HOPPER))

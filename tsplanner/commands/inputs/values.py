@@ -118,14 +118,14 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return [(name.strip(), number.strip()) for name, _, number in found]
 
 
-def positive(text: str) -> int:
-    """An integer above zero."""
+def positive(text: str, least: int = 1) -> int:
+    """An integer above zero, or from ``least`` on."""
     try:
         value = int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {quoted(value)}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, not {quoted(value)}")
     if value > _LARGEST:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
     return value
@@ -133,7 +133,7 @@ def positive(text: str) -> int:
 
 def count(text: str) -> int:
     """An integer that is not below zero."""
-    return 0 if text.strip() == "0" else positive(text)
+    return positive(text, least=0)
 
 
 def path(text: str) -> Path:

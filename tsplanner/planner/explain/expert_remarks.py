@@ -42,7 +42,11 @@ def expert_remarks(request: PlanRequest, hardware: HardwareSettings) -> Iterator
         upcast = hardware.base.upcasts and not hardware.sharding.zero_stage
         yield Remark(
             kind=RemarkKind.EXPERTS_UPCAST if upcast else RemarkKind.EXPERTS_NOT_QUANTIZED,
-            data={"share": share, "dtype": str(hardware.base.model_dtype)},
+            data={
+                "share": share,
+                "dtype": str(hardware.base.model_dtype),
+                "quantization": str(hardware.base.quantization),
+            },
         )
 
 

@@ -120,9 +120,9 @@ REMARKS: dict[RemarkKind, Words] = {
         "占参数 {share:.0%} 的专家没有适配器，保持冻结",
     ),
     RemarkKind.EXPERTS_NOT_QUANTIZED: (
-        "bitsandbytes does not quantise fused experts: {share:.0%} of the parameters stay in "
+        "{quantization} leaves fused experts as they are: {share:.0%} of the parameters stay in "
         "{dtype}",
-        "bitsandbytes 不量化融合的专家：{share:.0%} 的参数保持 {dtype}",
+        "{quantization} 不处理融合的专家：{share:.0%} 的参数保持 {dtype}",
     ),
     RemarkKind.EXPERTS_UPCAST: (
         "bitsandbytes does not quantise fused experts, and PEFT's preparation casts them to fp32: "
