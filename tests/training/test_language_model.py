@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from memory_models.settings import Dtype, FinetuningType
+from memory_models.settings import Dtype, FinetuningType, Quantization
 from tests.support import tiny, tiny_vision
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
@@ -168,7 +168,9 @@ def test_random_weights_of_a_quantised_tower_are_finite(tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     from tsplanner.training.model import build_model
 
-    made = tiny.with_hardware(tiny.plan(tmp_path), quantization="nf4", model_dtype=Dtype.BF16)
+    made = tiny.with_hardware(
+        tiny.plan(tmp_path), quantization=Quantization.NF4, model_dtype=Dtype.BF16
+    )
     config = tiny_vision.config_of("llava")
     made = replace(made, model=replace(made.model, config=config, path=None, has_weights=False))
     model = build_model(made, torch.device("cpu"))

@@ -35,6 +35,7 @@ def trained(plan: Plan, folder: Path) -> tuple[list[list[float]], bytes]:
     return numbers(folder), (folder / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hardware",
     [
