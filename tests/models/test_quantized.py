@@ -103,7 +103,9 @@ def test_every_method_of_the_installed_transformers_has_its_row() -> None:
     """What a new version brings is named before anybody meets it."""
     from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
-    known = {name.removesuffix("_4bit").removesuffix("_8bit") for name in AUTO_QUANTIZER_MAPPING}
+    # Our own is registered once the worker's code was imported.
+    theirs = [name for name in AUTO_QUANTIZER_MAPPING if not name.startswith("tsplanner")]
+    known = {name.removesuffix("_4bit").removesuffix("_8bit") for name in theirs}
     assert known - set(METHODS) == set()
 
 
