@@ -11,6 +11,7 @@ from memory_models.activations.frozen.compiled import (
     compiled_rotary,
     joined_projections,
     turns_both,
+    turns_whole,
 )
 from memory_models.activations.liger.kernels import liger_rotary
 from memory_models.activations.linears import linear
@@ -121,7 +122,7 @@ def _partial_rotary(ops: LayerOps, value: Value) -> Value:
 def _joins_heads(ops: LayerOps) -> bool:
     """Whether rotated queries and keys are joined of parts, and so laid out head by head."""
     joins = ops.shape.attention.rotary_dim is not None or Role.QKV in ops.linears
-    return joins and not turns_in_place(ops)
+    return joins and not turns_in_place(ops) and not turns_whole(ops)
 
 
 def _rotary_in_fp32(ops: LayerOps, value: Value) -> Value:

@@ -29,11 +29,16 @@ def _runs(ops: LayerOps, group: Sequence[Linear], value: Value) -> bool:
     return half and bool(group) and all(multiplies(ops, linear, HALF) for linear in group)
 
 
-def turns_both(ops: LayerOps, query: Value) -> bool:
-    """Whether queries and keys are rotated by one kernel: whole heads, in half precision."""
+def turns_whole(ops: LayerOps) -> bool:
+    """Whether a kernel turns queries and keys in half precision: all elements of each head."""
     attention = ops.shape.attention
     whole = attention.rotary_dim is None and not attention.rotary_in_fp32
-    return ops.compiled and whole and query.bytes == HALF == ops.flow.residual
+    return ops.compiled and whole and ops.flow.residual == HALF
+
+
+def turns_both(ops: LayerOps, query: Value) -> bool:
+    """Whether these queries and their keys are turned by one kernel."""
+    return turns_whole(ops) and query.bytes == HALF
 
 
 def compiled_rotary(ops: LayerOps, query: Value, key: Value) -> tuple[Value, Value]:
