@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -224,20 +223,6 @@ SLOW += [
         for family in ("llama", "qwen2", "phi3", "opt", "gpt_neox")
     ),
 ]
-MISSED = {
-    "phi3-w8a8-fused-2-fused": "1.6 % high, as docs/memory-model.md says; not explained yet",
-}
-"""Cases that the formula misses; a case that comes right must leave this list."""
-
-
-def known(case: GridCase) -> Any:
-    """The case, expected to fail if it is known to be missed."""
-    if case.name not in MISSED:
-        return case
-    marks = pytest.mark.xfail(reason=MISSED[case.name], strict=True, raises=AssertionError)
-    return pytest.param(case, marks=marks)
-
-
 LATER_GRID = [GridCase(family, changes) for family in LATER for changes in LATER_METHODS]
 
 
@@ -294,7 +279,7 @@ def test_formula_and_trace_agree(case: GridCase, default_traces: dict[str, Trace
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [known(case) for case in SLOW], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", SLOW, ids=lambda case: case.name)
 def test_formula_and_trace_agree_on_more(
     case: GridCase, slow_traces: dict[str, TraceOutcome]
 ) -> None:

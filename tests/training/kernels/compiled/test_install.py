@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from memory_models.settings import DecoderKernels
 from tests.training.kernels.test_fused_kernels import adapted, loss_and_gradient
 from tsplanner.training.kernels.compiled.install import (
     is_head_norm,
     is_usual_rotary,
     use_compiled_kernels,
+    use_kernels,
     use_own_forwards,
 )
 from tsplanner.training.kernels.fused_loss import has_compiled_loss, use_fused_loss
@@ -99,6 +101,18 @@ def test_the_rotation_of_a_family_is_replaced_and_given_back() -> None:
     use_compiled_kernels(model)
     assert rotary_of("qwen3").plain is plain
     use_own_forwards(model)
+    assert rotary_of("qwen3") is plain
+
+
+@pytest.mark.parametrize("kernels", [DecoderKernels.FUSED, DecoderKernels.REFERENCE])
+def test_a_model_with_other_kernels_gets_no_rotation_that_another_left(
+    kernels: DecoderKernels,
+) -> None:
+    """A process may build models of one family one after the other, as traces do."""
+    plain = rotary_of("qwen3")
+    use_kernels(adapted("qwen3"), DecoderKernels.COMPILED)
+    assert rotary_of("qwen3") is not plain
+    use_kernels(adapted("qwen3"), kernels)
     assert rotary_of("qwen3") is plain
 
 

@@ -43,6 +43,8 @@ HOOK = "_adapter_copies"
 
 def use_kernels(model: Any, kernels: DecoderKernels, *, alone: bool = True) -> None:
     """Give a model the kernels of a plan; see `use_compiled_kernels` and `use_fused_kernels`."""
+    # Another model of the family may have left the compiled rotation in this process.
+    use_own_rotary(model)
     if kernels is DecoderKernels.FUSED:
         use_fused_kernels(model)
     elif kernels is DecoderKernels.COMPILED:
@@ -85,11 +87,17 @@ def use_own_forwards(model: Any) -> None:
     """Undo ``use_compiled_kernels`` and ``use_fused_kernels``."""
     use_own_kernels(model)
     use_own_loss(_base(model))
+    use_own_rotary(model)
     for module in model.modules():
         hook = module.__dict__.pop(HOOK, None)
         if hook is not None:
             hook.remove()
-        file = sys.modules.get(type(module).__module__)
+
+
+def use_own_rotary(model: nn.Module) -> None:
+    """Give the modeling files of a model their own rotation back."""
+    for name in {type(module).__module__ for module in model.modules()}:
+        file = sys.modules.get(name)
         replaced = getattr(file, ROTARY, None)
         if replaced is not None and hasattr(replaced, "plain"):
             setattr(file, ROTARY, replaced.plain)
