@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from memory_models.activations.frozen.products import multiplies, product_work
 from memory_models.activations.ops import LayerOps
-from memory_models.architecture import Linear
+from memory_models.architecture import Linear, Role
 from memory_models.states.compiled_groups import (
     HALF,
     attention_group,
@@ -21,6 +21,9 @@ from memory_models.states.compiled_groups import (
 )
 from memory_models.states.weights import form_of
 from memory_models.symbolic import ZERO, Size, Value, Weight, total
+
+PART_BY_PART = "qkv_proj"
+"""A joined projection whose result holds all queries, then all keys, then all values (Phi-3)."""
 
 
 def _runs(ops: LayerOps, group: Sequence[Linear], value: Value) -> bool:
@@ -33,6 +36,9 @@ def turns_whole(ops: LayerOps) -> bool:
     """Whether a kernel turns queries and keys in half precision: all elements of each head."""
     attention = ops.shape.attention
     whole = attention.rotary_dim is None and not attention.rotary_in_fp32
+    # GPT-NeoX lays query, key and value of each head side by side, which the kernel leaves alone.
+    joined = ops.linears.get(Role.QKV)
+    whole = whole and (joined is None or joined.name == PART_BY_PART)
     return ops.compiled and whole and ops.flow.residual == HALF
 
 
