@@ -11,7 +11,7 @@ test:
 test-slow:
 	$(PYTHON) bootstrap.py test -- -m slow
 test-gpu:
-	$(PYTHON) bootstrap.py test -- -m gpu
+	$(PYTHON) bootstrap.py test -- -n 0 -m gpu
 # The parsers of LLaMA-Factory, axolotl and TRL on every golden export; needs a package index.
 test-parsers:
 	$(PYTHON) bootstrap.py test -- -m slow tests/exporters/test_parsers.py -rs

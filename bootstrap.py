@@ -41,6 +41,9 @@ CPU_BUILDS = ("torch==2.13.0+cpu", "torch==2.12.0+cpu", "torch==2.11.0+cpu")
 INDEX_VARIABLE = "TSPLANNER_TORCH_INDEX"
 GROUPS_PIP = (25, 1)
 """Oldest pip that installs dependency groups; only needed where there is no file of hashes."""
+LINUX = sys.platform == "linux"
+MOST_TEST_PROCESSES = 8
+"""Each holds PyTorch, and some tests start trainings of their own."""
 BUILD = ("hatchling>=1.25", "editables")
 """Builds the package itself; without isolation, so that its version is locked, too."""
 
@@ -227,8 +230,10 @@ def demo(_: list[str]) -> int:
 
 
 def test(rest: list[str]) -> int:
-    """The default tests."""
-    return subprocess.call([str(PYTHON), "-m", "pytest", *rest], cwd=ROOT)
+    """The default tests, a process for each core; ``-n 0`` runs them in one."""
+    cores = min(MOST_TEST_PROCESSES, len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1)
+    side_by_side = ["-n", str(cores), "--dist", "loadfile"] if cores > 1 else []
+    return subprocess.call([str(PYTHON), "-m", "pytest", *side_by_side, *rest], cwd=ROOT)
 
 
 def quality(_: list[str]) -> int:

@@ -279,7 +279,7 @@ devices = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(architectures, anything, st.none() | devices)
 def test_any_configuration_is_estimated_or_refused(
     architecture: Architecture, values: dict[str, object], device: Device | None
