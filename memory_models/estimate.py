@@ -179,8 +179,8 @@ def estimate_memory(
     )
     # Forward's thread and backward's thread have a cuBLAS workspace each; the second one settles in
     # the middle of backward, so the replay places each by itself.
-    # The replay knows micro-batches one after the other alone.
-    replay = replay and not settings.streaming.streams
+    # The replay knows micro-batches one after the other alone, and no gathers but DeepSpeed's.
+    replay = replay and not (settings.streaming.streams or settings.sharding.shards_base)
     replayed = reserved_bytes(architecture, settings, workspace // 2) if replay else None
     reserved = reserved_interval(
         estimated, peak.bytes, settings, calibration, replayed, unrecomputed=peak.unrecomputed
@@ -326,6 +326,8 @@ def _recipe_assumptions(
         yield "w8a8: bytes held against a trace, not measured on a GPU"
     if settings.streaming.streams:
         yield "streamed layers: bytes by formula and trace, not measured on a GPU yet"
+    if settings.sharding.shards_base:
+        yield "fsdp: bytes by formula, not measured on a GPU yet"
     if paged:
         yield f"{paged // MIB} MiB of paged optimizer states may move to the host"
     released = as_released(architecture).positions.rotary_buffer_count

@@ -25,6 +25,7 @@ from memory_models.settings import (
     TrainingSettings,
 )
 from memory_models.sharding.all_gather import GatheredPeaks, gathered_peaks
+from memory_models.sharding.fully_sharded import gathered_layers
 from memory_models.sharding.gradients import Gradients
 from memory_models.sharding.held_gradients import gradients
 from memory_models.states.adapters import (
@@ -86,7 +87,7 @@ def _static(
     head: HeadSettings,
     layer: LayerSettings | None,
 ) -> _Static:
-    """``layer``: settings of the layers whose parameters ZeRO-3 gathers; None: it gathers none."""
+    """``layer``: settings of the layers whose parameters ZeRO-3 gathers; None: not ZeRO-3."""
     config = states.sharding.deepspeed
     casts = 0
     if states.checkpointed:
@@ -94,7 +95,9 @@ def _static(
     return _Static(
         lm_head=lm_head_memory(architecture, head),
         held=gradients(architecture, states),
-        gathered=GatheredPeaks() if layer is None else gathered_peaks(architecture, layer, config),
+        gathered=gathered_layers(architecture, states)
+        if layer is None
+        else gathered_peaks(architecture, layer, config),
         casts=casts,
     )
 
@@ -150,7 +153,8 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
     if mixed:
         recomputed = recomputed_layers(architecture, settings)
         above, casts = layers - recomputed, casts * recomputed // layers
-        gathered = _gathered_by_both(architecture, settings, gathered)
+        if layer is not None:
+            gathered = _gathered_by_both(architecture, settings, gathered)
     checkpointing = settings.batch.gradient_checkpointing
     if architecture.layer.recorded:
         totals = recorded_totals(architecture, settings)

@@ -26,7 +26,8 @@ LEARNING = (
     "--timeseries-lr --validation-fraction --loss-on"
 )
 PINS = (
-    "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --host-checkpoints "
+    "--attention --checkpointed-layers --deepspeed --fsdp --gradient-checkpointing "
+    "--host-checkpoints "
     "--kernels --loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
     "--optimizer --passes-together --quantization --streamed-layers --token-budget "
     "--upcast-unquantized --world-size --zero-stage"

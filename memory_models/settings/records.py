@@ -253,6 +253,8 @@ class Sharding:
     zero_stage: int = 0
     offload_optimizer: bool = False
     offload_param: bool = False
+    fsdp: bool = False
+    """The frozen base is shared out by torch's FSDP2; adapters stay whole, as under DDP."""
     deepspeed: DeepSpeedConfig | None = None
     """A user's own configuration; None: tsplanner's (``sharding/deepspeed_config.py``)."""
 
@@ -265,6 +267,8 @@ class Sharding:
             raise ValueError("offload_param needs zero_stage 3")
         if self.offload_optimizer and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3")
+        if self.fsdp and self.zero_stage:
+            raise ValueError(f"fsdp needs zero_stage 0, not {self.zero_stage}: take one of the two")
 
     @property
     def kind(self) -> str:
@@ -285,6 +289,11 @@ class Sharding:
     def shards_gradients(self) -> bool:
         """Whether a gradient leaves its parameter at once (ZeRO-2 and 3)."""
         return self.zero_stage >= 2
+
+    @property
+    def shards_base(self) -> bool:
+        """Whether each process holds a slice of the frozen base, which FSDP2 gathers by layer."""
+        return self.fsdp and self.world_size > 1
 
     @property
     def gathers(self) -> bool:

@@ -141,6 +141,7 @@ class TrainingSettings:
             self._check_multi_lora()
         self._check_vocabulary()
         self._check_streaming()
+        self._check_fsdp()
         if self.kernels.decoder_kernels.is_ours and self.sharding.zero_stage == 3:
             raise ValueError(
                 f"{self.kernels.decoder_kernels} kernels read weights that zero_stage 3 has not "
@@ -176,6 +177,22 @@ class TrainingSettings:
             raise ValueError(
                 "streamed_layers needs gradient_checkpointing of all layers, whose inputs are all "
                 "that is kept"
+            )
+
+    def _check_fsdp(self) -> None:
+        """Refuse what cannot be trained on a base that the processes share out."""
+        if not self.sharding.fsdp:
+            return
+        if self.method.trains_base:
+            raise ValueError(
+                f"fsdp shares a frozen base out, and {self.method.finetuning_type} trains it: "
+                "take zero_stage 3"
+            )
+        if self.streaming.streams:
+            raise ValueError("fsdp and streamed_layers both say where the layers are: take one")
+        if self.base.quantization in (Quantization.INT8, Quantization.FP8, Quantization.W8A8):
+            raise ValueError(
+                f"fsdp takes a base of nf4, nf4-dq or none, not {self.base.quantization}"
             )
 
     def _check_vocabulary(self) -> None:

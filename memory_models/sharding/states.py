@@ -14,6 +14,7 @@ from memory_models.frozen import frozen
 from memory_models.rounding import block_bytes
 from memory_models.settings import Quantization, StateSettings
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
+from memory_models.sharding.fully_sharded import other_slices_bytes
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.offload import host_bytes
 from memory_models.sharding.partition import partition_of
@@ -86,7 +87,9 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
         whole, rest = divmod(gradient_bytes(architecture, settings), DDP_BUCKET_BYTES)
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
     return ModelStates(
-        weights=base_weight_bytes(architecture, settings) + device_bytes(architecture, settings),
+        weights=base_weight_bytes(architecture, settings)
+        + device_bytes(architecture, settings)
+        - other_slices_bytes(architecture, settings),
         trained=trained_bytes(architecture, settings) + _copies(architecture, settings)
         if settings.method.uses_adapter
         else 0,

@@ -55,6 +55,7 @@ class PlanKeywords(TypedDict, total=False):
     quantization: str | None
     upcast_unquantized: bool | None
     zero_stage: int | None
+    fsdp: bool | None
     offload_optimizer: bool | None
     offload_param: bool | None
     streamed_layers: str | None
@@ -95,6 +96,7 @@ class EstimateKeywords(TypedDict, total=False):
     zero_stage: int | None
     offload_optimizer: bool | None
     offload_param: bool | None
+    fsdp: bool | None
     deepspeed: str | None
     micro_batch_size: int | None
     gradient_accumulation_steps: int | None

@@ -86,6 +86,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         streamed_layers=0,
         host_checkpoints=False,
         passes_together=None,
+        fsdp=False,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)
@@ -398,6 +399,8 @@ def differences(plan: Plan, running: Running) -> list[str]:
         found.append("Checkpointing of some layers cannot be said there: all are checkpointed.")
     if hardware.streaming.streams:
         found.append("tsplanner's streamed layers are its own: the whole base is on the GPU.")
+    if hardware.sharding.shards_base:
+        found.append("The base is not shared out there: each GPU holds it whole.")
     if plan.model.tokenizer is not None and not running.takes_tokenizer:
         found.append(f"Copy the tokenizer of {plan.model.tokenizer} beside the weights first.")
     return found

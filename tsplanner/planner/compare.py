@@ -87,6 +87,7 @@ def complexity_key(found: Evaluated) -> tuple[int, ...]:
         # Weights and states are not rounded for a speed that nobody would notice.
         quality_risk(hardware),
         hardware.sharding.zero_stage
+        + hardware.sharding.fsdp
         + hardware.sharding.offload_param
         + hardware.sharding.offload_optimizer
         + hardware.streaming.streams
@@ -108,7 +109,7 @@ def family_key(hardware: HardwareSettings) -> tuple[object, ...]:
     return (
         hardware.base.quantization or hardware.base.model_dtype,
         on_cpu,
-        None if on_cpu else (sharding.zero_stage, sharding.world_size),
+        None if on_cpu else (sharding.zero_stage, sharding.fsdp, sharding.world_size),
         sharded and not on_cpu and (sharding.offload_param, sharding.offload_optimizer),
         hardware.streaming.streams,
         optimizer if optimizer in BITSANDBYTES_OPTIMIZERS else None,

@@ -1,4 +1,6 @@
-"""Seconds in which streamed layers cross the link to the host, and what the work hides of them.
+"""Seconds in which layers cross a link on their way to work, and what the work hides of them.
+
+Streamed layers cross the link to the host, those of a base that FSDP2 shares out that between GPUs.
 
 Notation: W seconds of weights, once through all streamed layers; I seconds of all layer inputs of a
 step, one way. In forward weights come while inputs leave, in the other direction of the link; in
@@ -13,6 +15,7 @@ from memory_models.activations.frozen.layer_major import host_input_bytes
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings
+from memory_models.sharding.fully_sharded import layers_bytes
 from memory_models.states.streamed import crossing_bytes
 from tsplanner.throughput.rates import Rates
 
@@ -23,7 +26,7 @@ forward that runs again in it."""
 
 @frozen
 class LinkTime:
-    """Seconds of one optimizer step on the link to the host."""
+    """Seconds of one optimizer step on the link to the host, or to the other processes."""
 
     weights: float = 0.0
     """W."""
@@ -34,6 +37,8 @@ class LinkTime:
     together: int | None = None
     """Most passes of a group; None: there is one group."""
     forward_share: float = FORWARD_SHARE
+    to_host: bool = True
+    """False: to the other processes."""
 
     def times(self, passes: float) -> LinkTime:
         """The time of a step of several passes, from that of a step of one."""
@@ -52,7 +57,9 @@ class LinkTime:
 
 
 def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> LinkTime:
-    """The seconds of one optimizer step; zero where nothing is streamed."""
+    """The seconds of one optimizer step; zero where no layer comes from elsewhere."""
+    if settings.sharding.shards_base:
+        return _from_other_processes(architecture, settings, rates)
     if not settings.streaming.streams:
         return LinkTime()
     passes, together = settings.batch.gradient_accumulation_steps, settings.passes_together
@@ -62,4 +69,18 @@ def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
         together=settings.streaming.passes_together,
         weights=crossing_bytes(architecture, settings.states) / 2 / rates.links.pinned,
         inputs=inputs / rates.links.pinned,
+    )
+
+
+def _from_other_processes(
+    architecture: Architecture, settings: TrainingSettings, rates: Rates
+) -> LinkTime:
+    """Every pass gathers all layers forward and backward; an own slice need not cross."""
+    processes = settings.sharding.world_size
+    moved = layers_bytes(architecture, settings.states) * (processes - 1) / processes
+    return LinkTime(
+        groups=settings.batch.gradient_accumulation_steps,
+        together=1,
+        to_host=False,
+        weights=moved / rates.links.between_gpus,
     )

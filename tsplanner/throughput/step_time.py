@@ -78,7 +78,7 @@ class StepTime:
 
     @property
     def exposed(self) -> float:
-        """Seconds in which the work waits for streamed layers."""
+        """Seconds in which the work waits for layers that come from elsewhere."""
         return self.link.exposed(self.joined + self.uneven, overlaps=self.overlaps)
 
     @property
@@ -97,8 +97,9 @@ class StepTime:
             Bottleneck.MEMORY: self.memory,
             Bottleneck.LAUNCH: self.launch,
             Bottleneck.OPTIMIZER: self.optimizer,
-            Bottleneck.COMMUNICATION: self.communication,
-            Bottleneck.OFFLOAD: self.offload + self.exposed,
+            Bottleneck.COMMUNICATION: self.communication
+            + (0.0 if self.link.to_host else self.exposed),
+            Bottleneck.OFFLOAD: self.offload + (self.exposed if self.link.to_host else 0.0),
         }
         return max(parts, key=lambda name: parts[name])
 

@@ -75,11 +75,16 @@ def check_world_size(hardware: HardwareSettings) -> None:
 
 def any_process(flag: bool) -> bool:
     """Whether ``flag`` is true in any process; every process must ask at the same point."""
+    return largest(int(flag)) > 0
+
+
+def largest(number: int) -> int:
+    """The largest ``number`` of all processes; every process must ask at the same point."""
     if world_size() == 1 or not dist.is_initialized():
-        return flag
-    found = torch.tensor([int(flag)], dtype=torch.int32, device=_device())
+        return number
+    found = torch.tensor([number], dtype=torch.int32, device=_device())
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
-    return bool(found.item())
+    return int(found.item())
 
 
 def interleaved(rows: list[T], count: int) -> list[T]:

@@ -78,7 +78,7 @@ VALUE_TABLES: dict[str, type[StrEnum]] = {
     "lack": PackageLack,
 }
 HAN = re.compile("[\u4e00-\u9fff]")
-ALIKE = {Phrase.CPU, Phrase.DDP, Phrase.ZERO}
+ALIKE = {Phrase.CPU, Phrase.DDP, Phrase.FSDP, Phrase.ZERO}
 """Phrases that are names, and the same in both languages."""
 
 

@@ -55,7 +55,9 @@ class Row:
 
 
 STREAMED = {"streamed_layers": 4}
+SHARED = {"world_size": 2, "fsdp": True}
 REFUSED = [
+    Row(rule="fsdp-setting", hardware={"fsdp": True}, says="(--fsdp on) with --world-size 1"),
     Row(rule="streamed-method", hardware=STREAMED, method=FinetuningType.FULL, says="full does"),
     Row(rule="streamed-vocabulary", hardware=STREAMED, targets=("lm_head",), says="of one rank"),
     Row(rule="streamed-setting", hardware={**STREAMED, "zero_stage": 3}, says="--zero-stage 3"),
@@ -236,6 +238,7 @@ REFUSED = [
     ),
 ]
 PASSED = [
+    Row(rule="fsdp-setting", hardware=SHARED, devices=(HOPPER, HOPPER)),
     *[
         Row(rule=f"streamed-{what}", hardware=STREAMED)
         for what in ("method", "vocabulary", "setting", "family", "number")

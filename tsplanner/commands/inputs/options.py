@@ -203,6 +203,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("quantization", f": {kinds} [by what fits]", type=quantization, metavar="NAME")
     pin("upcast_unquantized", " [off]", **on_off)
     pin("zero_stage", type=int, choices=[0, 1, 2, 3])
+    pin("fsdp", "; no GPU has run it yet [off]", **on_off)
     pin("offload_optimizer", **on_off)
     pin("offload_param", **on_off)
     pin("streamed_layers", " [none; with --allow-streaming as few as fit]", type=count, metavar="N")
@@ -243,6 +244,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "quantization": Quantization,
     "upcast_unquantized": bool,
     "zero_stage": int,
+    "fsdp": bool,
     "offload_optimizer": bool,
     "offload_param": bool,
     "streamed_layers": int,

@@ -22,6 +22,7 @@ SETTINGS: dict[str, str] = {
     "expandable_segments": "PyTorch's allocator grows its segments",
     "world_size": "GPUs to use, one process each",
     "zero_stage": "DeepSpeed ZeRO: 0 shares nothing, 3 shares the weights, too",
+    "fsdp": "share a frozen base out over the GPUs, which gather it layer by layer (FSDP2)",
     "offload_optimizer": "optimizer states in host RAM",
     "offload_param": "weights in host RAM",
     "streamed_layers": "decoder layers in host RAM, which pass through the GPU one by one",

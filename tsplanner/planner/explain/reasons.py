@@ -92,6 +92,7 @@ class RuleName(StrEnum):
     STREAMED_SETTING = "streamed-setting"
     STREAMED_FAMILY = "streamed-family"
     STREAMED_NUMBER = "streamed-number"
+    FSDP_SETTING = "fsdp-setting"
     PACKED_SHARDING = "packed-sharding"
     PACKED_ATTENTION = "packed-attention"
     PACKED_FAMILY = "packed-family"

@@ -153,7 +153,8 @@ def _placement(hardware: HardwareSettings, language: str) -> str:
         return sentence(Phrase.ZERO, data, language) + _offload(hardware, language)
     if sharding.world_size > 1:
         ddp: Data = {"world_size": sharding.world_size}
-        return sentence(Phrase.DDP, ddp, language) + _streamed(hardware, language)
+        kind = Phrase.FSDP if sharding.shards_base else Phrase.DDP
+        return sentence(kind, ddp, language) + _streamed(hardware, language)
     return sentence(Phrase.ONE_GPU, None, language) + _streamed(hardware, language)
 
 

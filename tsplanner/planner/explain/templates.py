@@ -195,6 +195,10 @@ RULES: dict[RuleName, Words] = {
         "layers are not streamed with {setting}",
         "使用 {setting} 时不能流式加载层",
     ),
+    RuleName.FSDP_SETTING: (
+        "GPUs cannot share a frozen base out (--fsdp on) with {setting}",
+        "使用 {setting} 时各 GPU 不能分摊冻结的基座（--fsdp on）",
+    ),
     RuleName.STREAMED_FAMILY: (
         "layers of {model_type} hand on more than their result, so that none can be streamed",
         "{model_type} 的层之间传递的不只是结果，因此不能流式加载",
@@ -334,6 +338,7 @@ class Phrase(StrEnum):
     CPU = "cpu"
     ONE_GPU = "one_gpu"
     DDP = "ddp"
+    FSDP = "fsdp"
     ZERO = "zero"
     PARAM_OFFLOAD = "param_offload"
     OPTIMIZER_OFFLOAD = "optimizer_offload"
@@ -367,6 +372,7 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.PADDED: ("rows padded, micro-batch {size}", "样本填充，微批次 {size}"),
     Phrase.ONE_GPU: ("one GPU", "单块 GPU"),
     Phrase.DDP: ("DDP x{world_size}", "DDP x{world_size}"),
+    Phrase.FSDP: ("FSDP2 x{world_size}", "FSDP2 x{world_size}"),
     Phrase.ZERO: ("ZeRO-{stage} x{world_size}", "ZeRO-{stage} x{world_size}"),
     Phrase.PARAM_OFFLOAD: (" + param offload", " + 参数卸载"),
     Phrase.OPTIMIZER_OFFLOAD: (" + optimizer offload", " + 优化器卸载"),

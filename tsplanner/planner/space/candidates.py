@@ -301,6 +301,9 @@ def _optimizers(request: PlanRequest) -> list[Optimizer]:
 def _shardings(request: PlanRequest) -> list[Sharding]:
     """Ways to shard. ZeRO-1 saves less than ZeRO-2 at equal traffic, so it has to be pinned."""
     stage = request.pins.get("zero_stage")
+    if request.pins.get("fsdp"):
+        # It was run by no GPU yet, so that it has to be pinned.
+        return [Sharding(fsdp=True)]
     if stage == 1:
         return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
     return [found for found in SHARDINGS if stage is None or found.zero_stage == stage]

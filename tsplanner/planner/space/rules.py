@@ -29,6 +29,7 @@ from tsplanner.planner.space.eight_bit import (
     eight_bit_dtype,
     eight_bit_family,
 )
+from tsplanner.planner.space.fsdp_rules import fsdp_setting
 from tsplanner.planner.space.streamed_rules import (
     streamed_family,
     streamed_method,
@@ -251,6 +252,7 @@ RULES = (
     Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
     Rule(name=RuleName.STREAMED_FAMILY, check=streamed_family, about=STREAMED),
     Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
+    Rule(name=RuleName.FSDP_SETTING, check=fsdp_setting, about=frozenset({"fsdp"})),
     Rule(name=RuleName.EIGHT_BIT_CAPABILITY, check=eight_bit_capability, about=QUANTIZATION),
     Rule(name=RuleName.EIGHT_BIT_DTYPE, check=eight_bit_dtype, about=QUANTIZATION),
     Rule(name=RuleName.EIGHT_BIT_FAMILY, check=eight_bit_family, about=QUANTIZATION),

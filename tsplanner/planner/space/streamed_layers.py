@@ -30,6 +30,7 @@ def streamings(
     pins = request.pins
     against = {
         "zero_stage": sharding.zero_stage > 0,
+        "fsdp": sharding.fsdp,
         "quantization": of_bitsandbytes(base),
         "gradient_checkpointing": not checkpoints,
         "checkpointed_layers": pins.get("checkpointed_layers") is not None,

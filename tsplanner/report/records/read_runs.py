@@ -238,7 +238,11 @@ def device_name(plan: Plan, record: Record) -> str:
 
 
 def sharding_label(hardware: HardwareSettings) -> str:
-    """The ZeRO stage and what is offloaded to the host; both cost speed, so they set runs apart."""
+    """The ZeRO stage and what is offloaded to the host, or FSDP2; they cost speed and set runs
+    apart.
+    """
+    if hardware.sharding.shards_base:
+        return "FSDP2"
     if not hardware.sharding.zero_stage:
         return "none"
     offload = (

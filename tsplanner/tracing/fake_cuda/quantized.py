@@ -68,7 +68,7 @@ class _FourBitMatrix(FourBitMatrix):
     """What ``FourBitMatrix`` allocates for a product: the dequantised matrix."""
 
     def __init__(self, linear: FourBitLinear) -> None:
-        super().__init__(linear.weight)
+        super().__init__(linear.weight, None)
         self.linear = linear
 
     @property

@@ -67,15 +67,15 @@ class FourBitMatrix:
     weight on 2.5 bytes moved, so that dequantising costs little from a few thousand rows on.
     """
 
-    __slots__ = ("weight",)
+    __slots__ = ("state", "weight")
 
-    def __init__(self, weight: Any) -> None:
-        self.weight = weight
+    def __init__(self, weight: Any, state: Any) -> None:
+        self.weight, self.state = weight, state
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the matrix is dequantised to."""
-        dtype: torch.dtype = self.weight.quant_state.dtype
+        dtype: torch.dtype = self.state.dtype
         return dtype
 
     def product(
@@ -91,7 +91,7 @@ class FourBitMatrix:
     def _dequantised(self) -> Tensor:
         from bitsandbytes.functional import dequantize_4bit
 
-        found: Tensor = dequantize_4bit(self.weight.data, self.weight.quant_state)
+        found: Tensor = dequantize_4bit(self.weight.data, self.state)
         return found
 
 
@@ -107,8 +107,10 @@ def frozen_matrix(linear: nn.Module) -> FrozenMatrix | None:
     # bitsandbytes' linears are subclasses of nn.Linear, so the type itself is compared.
     if type(linear) is nn.Linear:
         return PlainMatrix(linear.weight)
-    packed = getattr(getattr(linear, "weight", None), "quant_state", None) is not None
-    return FourBitMatrix(linear.weight) if packed else None
+    weight = getattr(linear, "weight", None)
+    # A weight that FSDP2 gathered is a plain parameter, and its constants are the linear's.
+    state = getattr(weight, "quant_state", None) or getattr(linear, "quant_state", None)
+    return FourBitMatrix(weight, state) if state is not None else None
 
 
 def product_plus(

@@ -42,6 +42,8 @@ class PackedEvaluation:
         """Called with the rows of a pass before it."""
         self.together: Callable[[Sequence[Pass]], list[list[torch.Tensor]]] = one_by_one
         """Runs a few passes; a streamed base runs them layer by layer."""
+        self.most_passes: Callable[[int], int] = lambda passes: passes
+        """Passes that every process makes of a part for which this one needs so many."""
 
     @torch.no_grad()
     def row_losses(
@@ -63,7 +65,8 @@ class PackedEvaluation:
     ) -> list[tuple[float, int]]:
         lengths = [self.positions_of(row) for row in rows]
         losses: dict[int, torch.Tensor] = {}
-        cut = bins(lengths, self.budget)
+        cut = list(bins(lengths, self.budget))
+        cut += [cut[0]] * (self.most_passes(len(cut)) - len(cut))
         for start in range(0, len(cut), PASSES_TOGETHER):
             group = cut[start : start + PASSES_TOGETHER]
             passes = [partial(self._pass, model, rows, lengths, places) for places in group]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +20,9 @@ class PackingTrainer(SeededTrainer):
     batch goes through as it is.
     """
 
+    most_passes: Callable[[int], int] = staticmethod(lambda passes: passes)
+    """Passes that every process makes of a step in which this one needs so many."""
+
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
@@ -27,6 +31,7 @@ class PackingTrainer(SeededTrainer):
         if passes is None:
             whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
             return whole
+        passes = [*passes, *idle(passes, self.most_passes(len(passes)) - len(passes))]
         total: torch.Tensor | None = None
         for number, each in enumerate(passes, start=1):
             last = number == len(passes)
@@ -36,3 +41,9 @@ class PackingTrainer(SeededTrainer):
             total = loss if total is None else total + loss
         assert total is not None
         return total
+
+
+def idle(passes: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """So many passes in which no token carries loss, as short as the shortest of ``passes``."""
+    shortest = min(passes, key=lambda each: int(each["labels"].numel()))
+    return [{**shortest, "labels": torch.full_like(shortest["labels"], -100)}] * count

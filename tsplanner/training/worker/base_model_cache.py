@@ -24,7 +24,8 @@ def base_key(plan: Plan) -> str | None:
     checkpointing is on.
     """
     hardware = plan.hardware
-    if not plan.learning.method.finetuning_type.uses_adapter or hardware.sharding.zero_stage:
+    sharded = hardware.sharding.zero_stage or hardware.sharding.shards_base
+    if not plan.learning.method.finetuning_type.uses_adapter or sharded:
         return None
     checkpointed = hardware.batch.gradient_checkpointing if hardware.base.upcasts else None
     return json.dumps(

@@ -22,9 +22,11 @@ from transformers import set_seed
 
 from memory_models.settings import FinetuningType, LossKernel
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.plan import Plan
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
+from tsplanner.training.fully_sharded.base import HOST, share_out
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.compiled.install import use_kernels
@@ -199,21 +201,17 @@ def build_trainer(
     # come before the model.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
     streamed = StreamedBase(plan, device) if plan.hardware.streaming.streams else None
-    base = (kept or KeptBase()).take(plan, device) if streamed is None else streamed.model
+    shares = plan.hardware.sharding.shards_base
+    if streamed is not None:
+        base = streamed.model
+    else:
+        base = (kept or KeptBase()).take(plan, HOST if shares else device)
     if arguments.gradient_checkpointing:
         require_checkpointing(base)
-    # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
-    # forwards of PEFT's linears, so they come after the adapters.
-    read_text_alone(base)
-    if plan.hardware.batch.is_packed:
-        use_row_attention(base)
-    if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
-        use_fused_loss(base)
-    # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
-    set_seed(plan.learning.seed)
-    trained = adapters.apply_method(plan, base, steps)
-    use_kernels(trained, plan.hardware.kernels.decoder_kernels)
+    trained = with_adapters_and_kernels(plan, base, steps)
     layer_major = None if streamed is None else streamed.attach(trained)
+    if shares:
+        share_out(trained, device)
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,
@@ -233,11 +231,36 @@ def build_trainer(
         built.packed_evaluation = packed_evaluation(plan, config, pad_token_id(tokenizer))
         if layer_major is not None:
             built.packed_evaluation.together = layer_major.evaluate
+    if shares:
+        make_as_many_passes(built)
     callback.trainer = built
     built.plan_callback = callback
     if job.kind is JobKind.PROBE:
         step_from_the_first(built.accelerator)
     return built
+
+
+def with_adapters_and_kernels(plan: Plan, base: Any, steps: int) -> Any:
+    """The base with what the plan trains of it or beside it, and with the plan's kernels."""
+    # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
+    # forwards of PEFT's linears, so they come after the adapters.
+    read_text_alone(base)
+    if plan.hardware.batch.is_packed:
+        use_row_attention(base)
+    if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
+        use_fused_loss(base)
+    # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
+    set_seed(plan.learning.seed)
+    trained = adapters.apply_method(plan, base, steps)
+    use_kernels(trained, plan.hardware.kernels.decoder_kernels)
+    return trained
+
+
+def make_as_many_passes(built: Any) -> None:
+    """Every process gathers each layer in each pass, so all make the number of the slowest."""
+    built.most_passes = distributed.largest
+    if built.packed_evaluation is not None:
+        built.packed_evaluation.most_passes = distributed.largest
 
 
 def step_from_the_first(accelerator: Any) -> None:
@@ -297,11 +320,12 @@ def save_result(built: Any, job: Job, recorder: Recorder) -> None:
 def check_values(built: Any, job: Job, recorder: Recorder, stop: StopSwitch) -> None:
     """Let a model that reads series answer held-out rows, and note which values are right.
 
-    With ZeRO-3 no process has the whole model, and streamed layers would come anew for every token:
-    then nothing is checked.
+    With ZeRO-3 and FSDP2 no process has the whole model, and streamed layers would come anew for
+    every token: then nothing is checked.
     """
     plan, series = job.plan, getattr(built.model.config, "ts", None) is not None
-    away = plan.hardware.sharding.zero_stage == 3 or plan.hardware.streaming.streams
+    sharding = plan.hardware.sharding
+    away = sharding.zero_stage == 3 or sharding.shards_base or plan.hardware.streaming.streams
     if not (job.check_values and series and built.eval_dataset) or away or stop():
         return
     if distributed.is_main():

@@ -1,0 +1,88 @@
+"""A frozen base that FSDP2 shares out: slices that stay, and layers that are gathered in turn.
+
+Every frozen weight of a decoder layer is cut along its first dimension, one slice per process; so
+is an lm_head that is frozen and has a weight of its own. The constants of 4-bit matrices, the
+embedding, the last norm and all adapters stay whole.
+Source: torch distributed/fsdp/_fully_shard (_fsdp_param.py, _fsdp_collectives.py,
+_fsdp_param_group.py); tsplanner/training/fully_sharded.
+Ignores: the padding of a first dimension that the number of processes does not divide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memory_models.architecture import Architecture
+from memory_models.rounding import block_bytes
+from memory_models.settings import HEAD, StateSettings
+from memory_models.sharding.all_gather import GatheredPeaks
+from memory_models.states.storage import BYTES
+from memory_models.states.weights import (
+    embedding_parameters,
+    is_quantized,
+    kept_in,
+    norm_parameters_per_layer,
+    packed_bytes,
+)
+from memory_models.units import ceil_div
+
+COPIES = 2
+"""Of a gathered layer: its weights, and the buffer of the all-gather. While a layer works, the
+buffer is that of the layer that comes next."""
+
+
+def layer_tensors(architecture: Architecture, settings: StateSettings) -> Iterator[tuple[int, int]]:
+    """Whole bytes of every frozen parameter of the decoder layers, and how many layers have it."""
+    element = BYTES[settings.base.model_dtype]
+    for linear in architecture.layer.linears:
+        copies, packed = linear.copies_in(architecture), 0
+        if is_quantized(linear, settings.base.quantization):
+            packed = copies - kept_in(linear, architecture)
+            yield packed_bytes(linear, settings.base.quantization), packed
+        yield linear.weight_count * element, copies - packed
+        yield linear.bias_count * element, copies
+    for each in architecture.layer.tensors:
+        yield each.elements * element, each.copies
+    yield norm_parameters_per_layer(architecture) * element, architecture.num_hidden_layers
+
+
+def head_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Whole bytes of the head, if it is sliced."""
+    trained = HEAD in settings.method.modules_to_save or settings.method.adapts(HEAD)
+    if architecture.vocabulary.tie_word_embeddings or trained:
+        return 0
+    return embedding_parameters(architecture) * BYTES[settings.base.model_dtype]
+
+
+def other_slices_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of the frozen base that are on the other processes of the run; 0 without FSDP2."""
+    if not settings.sharding.shards_base:
+        return 0
+    sliced = (*layer_tensors(architecture, settings), (head_bytes(architecture, settings), 1))
+    processes = settings.sharding.world_size
+    return sum(
+        copies * (block_bytes(size) - block_bytes(ceil_div(size, processes)))
+        for size, copies in sliced
+    )
+
+
+def layers_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of all layers that are gathered once in a pass over the model."""
+    return sum(copies * size for size, copies in layer_tensors(architecture, settings))
+
+
+def gathered_layers(architecture: Architecture, settings: StateSettings) -> GatheredPeaks:
+    """Bytes of gathered weights in each phase of a step; zero without FSDP2.
+
+    While a layer works its weights are whole, and the next layer is on its way. The head is
+    gathered around the loss, when no layer is.
+    """
+    if not settings.sharding.shards_base:
+        return GatheredPeaks()
+    one = ceil_div(layers_bytes(architecture, settings), architecture.num_hidden_layers)
+    return GatheredPeaks(
+        forward=COPIES * one,
+        loss=COPIES * head_bytes(architecture, settings),
+        last=COPIES * one,
+        first=COPIES * one,
+    )

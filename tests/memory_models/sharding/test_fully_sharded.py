@@ -1,0 +1,96 @@
+"""Bytes of a base that processes share out, worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_models.estimate import estimate_memory
+from memory_models.settings import FinetuningType, Quantization, TrainingSettings, from_flat
+from memory_models.sharding.fully_sharded import (
+    gathered_layers,
+    head_bytes,
+    layers_bytes,
+    other_slices_bytes,
+)
+from memory_models.units import MIB
+from tests.support.small_models import CONFIGS
+from tsplanner.models.source import read_architecture, read_model
+
+LLAMA = read_architecture(CONFIGS["llama"], name="llama", source="test")
+"""D 1,024, F 2,816, key heads of 256 in all, four layers."""
+MATRICES = 2 * 1024 * 1024 + 2 * 256 * 1024 + 3 * 2816 * 1024
+"""Query and output, key and value, gate, up and down: 11,272,192 elements."""
+LAYER = 2 * (MATRICES + 2 * 1024)
+"""With two norms, in bf16."""
+QWEN = read_model("qwen2.5-14b").architecture
+"""48 layers; embedding and head of 152,064 x 5,120 share no weight."""
+
+
+def settings(**values: object) -> TrainingSettings:
+    """LoRA on two processes that share the base out."""
+    return from_flat(TrainingSettings, **{"world_size": 2, "fsdp": True, **values})  # type: ignore[arg-type]
+
+
+def test_a_pass_gathers_every_layer_once() -> None:
+    """4 x 22,548,480 bytes in bf16; in nf4 half a byte per element of the matrices."""
+    assert layers_bytes(LLAMA, settings().states) == 4 * LAYER == 4 * 22_548_480
+    packed = settings(quantization=Quantization.NF4, upcast_unquantized=False)
+    assert layers_bytes(LLAMA, packed.states) == 4 * (MATRICES // 2 + 2 * 2 * 1024)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_each_process_keeps_its_slice(processes: int) -> None:
+    """Half or three quarters are elsewhere; each of 28 slices ends in a rest of at most 1 MiB."""
+    elsewhere = other_slices_bytes(LLAMA, settings(world_size=processes).states)
+    whole = 4 * LAYER + 2 * 1024 * LLAMA.vocabulary.vocab_size
+    assert 0 <= whole * (processes - 1) / processes - elsewhere <= 28 * MIB
+
+
+def test_a_frozen_head_of_its_own_is_sliced() -> None:
+    """152,064 x 5,120 x 2 bytes; not where a copy of it is trained."""
+    assert head_bytes(QWEN, settings().states) == 152_064 * 5_120 * 2
+    assert head_bytes(QWEN, settings(modules_to_save=("lm_head",)).states) == 0
+    assert head_bytes(read_model("qwen2.5-0.5b").architecture, settings().states) == 0
+
+
+def test_a_working_layer_is_whole_and_the_next_one_is_on_its_way() -> None:
+    """Two layers; around the loss, two copies of the head; nothing without FSDP2."""
+    found = gathered_layers(QWEN, settings().states)
+    layer = layers_bytes(QWEN, settings().states) / 48
+    assert found.forward == found.last == found.first == pytest.approx(2 * layer, rel=1e-6)
+    assert found.loss == 2 * 152_064 * 5_120 * 2
+    assert not any(gathered_layers(QWEN, settings(fsdp=False).states))
+
+
+def test_one_process_has_nobody_to_share_with() -> None:
+    """Its estimate is that of a plain run."""
+    alone, plain = settings(world_size=1), settings(world_size=1, fsdp=False)
+    assert other_slices_bytes(QWEN, alone.states) == 0
+    assert estimate_memory(QWEN, alone).process_bytes == estimate_memory(QWEN, plain).process_bytes
+
+
+def test_the_estimate_is_smaller_by_the_slices_and_larger_by_what_is_gathered() -> None:
+    """A 14B in bf16 on two cards: half of it and of the embedding, and rests of 336 slices."""
+    shared, whole = (estimate_memory(QWEN, settings(fsdp=on)) for on in (True, False))
+    parts, before = (
+        {part.name: part.bytes for part in found.components} for found in (shared, whole)
+    )
+    kept = (before["base weights"] + 152_064 * 5_120 * 2) / 2
+    assert 0 <= parts["base weights"] - kept <= 336 * MIB
+    assert parts["gathered parameters"] > 0
+    assert any("FSDP" in each or "fsdp" in each for each in shared.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"finetuning_type": FinetuningType.FULL}, "full trains it"),
+        ({"quantization": Quantization.INT8}, "not int8"),
+        ({"streamed_layers": 2}, "streamed_layers"),
+        ({"zero_stage": 3}, "zero_stage"),
+    ],
+)
+def test_what_has_no_frozen_slices_is_refused(values: dict[str, object], says: str) -> None:
+    """The sentence names the setting."""
+    with pytest.raises(ValueError, match=says):
+        settings(**values)

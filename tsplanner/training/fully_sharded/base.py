@@ -1,0 +1,78 @@
+"""Share the frozen layers of a base out over the processes of a run; each gathers them in turn.
+
+torch's ``fully_shard`` (FSDP2) keeps a slice of every frozen weight on each process and gathers a
+layer right before it works, forward and backward. The adapters stay whole on every process, where
+DDP averages their gradients: they are small, and optimizer, clipping, saving and resuming need not
+know of the slices.
+
+The constants of 4-bit matrices are no parameters and stay whole; so do the embedding, which models
+of series call outside the decoder, and norms outside the layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from tsplanner.training import distributed
+from tsplanner.training.adapters import decoder_layers
+
+HOST = torch.device("cpu")
+"""Where the base is built. transformers maps files of weights into memory, so the processes of a
+host share the pages that they read, and each takes its slices from there."""
+
+
+def share_out(trained: nn.Module, device: torch.device) -> None:
+    """Move a model with its adapters to the device, and leave each process its slice of the base.
+
+    A layer is on the device as a whole only while it is sliced, so the base may be larger than the
+    device.
+    """
+    base = getattr(trained, "get_base_model", lambda: trained)()
+    prefix, layers = decoder_layers(base)
+    mesh = init_device_mesh(device.type, (distributed.world_size(),))
+    for layer in layers:
+        _slice(layer, device, mesh)
+    for module in _head(base):
+        _slice(module, device, mesh)
+    # One root joins the layers, so that the next layer is gathered while this one works.
+    body = base.get_submodule(prefix.rpartition(".")[0])
+    fully_shard(body, mesh=mesh, ignored_params=_whole(body.parameters()))
+    base.to(device)
+    # Libraries ask where the model lies, and it is no longer where it was loaded.
+    base.hf_device_map = {"": device}
+    names = [name for name, each in trained.named_parameters() if isinstance(each, DTensor)]
+    trained._ddp_params_and_buffers_to_ignore = names
+
+
+def _slice(module: nn.Module, device: torch.device, mesh: DeviceMesh) -> None:
+    """Leave a slice of the frozen weights of one module here; they are gathered when it is called.
+
+    A gathered weight is a plain parameter. bitsandbytes' linears then look for the constants on the
+    linear itself.
+    """
+    module.to(device)
+    for each in module.modules():
+        packed = getattr(getattr(each, "weight", None), "quant_state", None)
+        if packed is not None:
+            each.quant_state = packed
+    trained = {each for each in module.parameters() if each.requires_grad}
+    fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
+
+
+def _head(base: Any) -> list[nn.Module]:
+    """The head where it is frozen and has a weight of its own."""
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    if type(head) is not nn.Linear or head.weight.requires_grad:
+        return []
+    return [] if getattr(embedding, "weight", None) is head.weight else [head]
+
+
+def _whole(parameters: Iterable[nn.Parameter]) -> set[nn.Parameter]:
+    return {each for each in parameters if not isinstance(each, DTensor)}
