@@ -98,8 +98,9 @@ class RowsAt(Sequence[EncodedSample]):
 
 def row_tokens(rows: Sequence[EncodedSample]) -> Sequence[int]:
     """Text tokens of every row; rows of a store are not read for it."""
-    if isinstance(rows, StoredRows | RowsAt):
-        found: Sequence[int] = rows.tokens()  # type: ignore[assignment] # an array is one
+    counted = getattr(rows, "tokens", None)
+    if counted is not None:
+        found: Sequence[int] = counted()  # an array is one
         return found
     return [len(row.input_ids) for row in rows]
 

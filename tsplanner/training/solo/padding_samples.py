@@ -37,6 +37,10 @@ class PaddedRows(Sequence[EncodedSample]):
         """Number of rows and padding samples."""
         return len(self._rows) + self._count
 
+    def tokens(self) -> list[int]:
+        """Text tokens of every row and padding sample."""
+        return [*map(int, row_tokens(self._rows)), *[len(self._padding.input_ids)] * self._count]
+
     @overload
     def __getitem__(self, place: int) -> EncodedSample: ...
     @overload

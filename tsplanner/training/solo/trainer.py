@@ -26,6 +26,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
+from tsplanner.training.packing.balanced import BalancedSteps
 from tsplanner.training.packing.batch import PASSES
 from tsplanner.training.packing.evaluation import PackedEvaluation
 from tsplanner.training.pulse import Phase
@@ -33,6 +34,7 @@ from tsplanner.training.solo import saving
 from tsplanner.training.solo.adalora_regularizer import orthogonality_configs, without_orthogonality
 from tsplanner.training.solo.padding_samples import PaddingLast
 from tsplanner.training.solo.recorder import Recorder
+from tsplanner.training.stored_rows import row_tokens
 from tsplanner.training.streaming.trainer import LayerMajorTrainer
 
 KEPT_CHECKPOINTS = 2
@@ -56,14 +58,19 @@ class PlanTrainer(LayerMajorTrainer):
         self.remove_callback(PrinterCallback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Rows in the order of a single process, padding samples at the end."""
-        if not self.padding_samples:
+        """Rows in the order of a single process, padding samples at the end.
+
+        Packed rows of a step are dealt out to the processes by their tokens.
+        """
+        rows, count = self.train_dataset, self.padding_samples
+        balances = self.packed_evaluation is not None and distributed.world_size() > 1
+        if not (count or balances):
             return super()._get_train_sampler(train_dataset)
-        return PaddingLast(
-            len(self.train_dataset) - self.padding_samples,
-            self.padding_samples,
-            self.args.data_seed,
-        )
+        order = PaddingLast(len(rows) - count, count, self.args.data_seed)
+        if not balances:
+            return order
+        together = self.args.per_device_train_batch_size
+        return BalancedSteps(order, row_tokens(rows), together, distributed.world_size())
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Divide AdaLoRA's orthogonality term by the number of micro-batches.
