@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tsplanner.training.batches import IGNORED_LABEL
 from tsplanner.training.packing.batch import PASSES
 from tsplanner.training.solo.seeded_passes import SeededTrainer
 
@@ -31,7 +32,9 @@ class PackingTrainer(SeededTrainer):
         if passes is None:
             whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
             return whole
-        passes = [*passes, *idle(passes, self.most_passes(len(passes)) - len(passes))]
+        lacking = self.most_passes(len(passes)) - len(passes)
+        if lacking:
+            passes = [*passes, *[idle(passes)] * lacking]
         total: torch.Tensor | None = None
         for number, each in enumerate(passes, start=1):
             last = number == len(passes)
@@ -43,7 +46,7 @@ class PackingTrainer(SeededTrainer):
         return total
 
 
-def idle(passes: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """So many passes in which no token carries loss, as short as the shortest of ``passes``."""
+def idle(passes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A pass in which no token carries loss, as short as the shortest of ``passes``."""
     shortest = min(passes, key=lambda each: int(each["labels"].numel()))
-    return [{**shortest, "labels": torch.full_like(shortest["labels"], -100)}] * count
+    return {**shortest, "labels": torch.full_like(shortest["labels"], IGNORED_LABEL)}
