@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from memory_models.settings import changed
-from memory_models.sharding.fully_sharded import layers_bytes
+from memory_models.sharding.fully_sharded import gathered_bytes
 from memory_models.states.optimizer import gradient_bytes
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
@@ -130,7 +130,7 @@ def link_seconds(plan: Plan, rate: int) -> float:
     moved = float(gradient_bytes(plan.architecture, settings.states))
     if hardware.sharding.shards_base:
         passes = hardware.batch.gradient_accumulation_steps
-        moved += passes * layers_bytes(plan.architecture, settings.states)
+        moved += passes * gathered_bytes(plan.architecture, settings.states)
     return moved / (rate * 1e6 / 8)
 
 
@@ -152,6 +152,7 @@ def main() -> None:
     """Print one line per way to share and rate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rates", type=int, nargs="+", default=[20, 100, 1000])
+    parser.add_argument("--only-times", action="store_true", help="leave the losses out")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -164,21 +165,28 @@ def main() -> None:
             kind: replace(plan, hardware=changed(plan.hardware, **half, fsdp=kind == "FSDP2"))
             for kind in ("DDP", "FSDP2")
         }
-        limit(max(options.rates))
-        trial = Job(kind=JobKind.TRIAL, plan=plan, folder="")
-        train(trial, folder / "alone")
-        expected = losses(folder / "alone")
-        for kind, each in shared.items():
-            train(replace(trial, plan=each), folder / kind)
-            gap = max(
-                abs(one - other) for one, other in zip(losses(folder / kind), expected, strict=True)
-            )
-            print(f"{kind}: {len(expected)} losses within {gap:.1e} of one process's", flush=True)
-            rows.append({"kind": kind, "steps": len(expected), "largest_gap": gap})
+        if not options.only_times:
+            rows += compared(plan, shared, max(options.rates), folder)
         for kind, each in shared.items():
             rows += timed(kind, each, options.rates, folder)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def compared(
+    plan: Plan, shared: dict[str, Plan], rate: int, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """The largest gap between the losses of two hosts and of one process."""
+    limit(rate)
+    trial = Job(kind=JobKind.TRIAL, plan=plan, folder="")
+    train(trial, folder / "alone")
+    expected = losses(folder / "alone")
+    for kind, each in shared.items():
+        train(replace(trial, plan=each), folder / kind)
+        found = losses(folder / kind)
+        gap = max(abs(one - other) for one, other in zip(found, expected, strict=True))
+        print(f"{kind}: {len(expected)} losses within {gap:.1e} of one process's", flush=True)
+        yield {"kind": kind, "steps": len(expected), "largest_gap": gap}
 
 
 def timed(kind: str, plan: Plan, rates: Sequence[int], folder: Path) -> Iterator[dict[str, Any]]:
@@ -191,7 +199,7 @@ def timed(kind: str, plan: Plan, rates: Sequence[int], folder: Path) -> Iterator
             kind=JobKind.PROBE, plan=plan, folder="", probe_steps=STEPS, probe_micro_batches=passes
         )
         record = train(probe, folder / f"{kind}-{rate}")
-        measured[rate] = statistics.median(record["time"]["step_seconds"][2:])
+        measured[rate] = statistics.median(record["timing"]["step_seconds"][2:])
         fastest = max(measured)
         added = measured[rate] - measured[fastest]
         foretold = link_seconds(plan, rate) - link_seconds(plan, fastest)

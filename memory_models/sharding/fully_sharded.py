@@ -67,8 +67,13 @@ def other_slices_bytes(architecture: Architecture, settings: StateSettings) -> i
 
 
 def layers_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of all layers that are gathered once in a pass over the model."""
+    """Bytes of the frozen weights of all layers."""
     return sum(copies * size for size, copies in layer_tensors(architecture, settings))
+
+
+def gathered_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of all weights that a pass gathers, once forward and once backward."""
+    return layers_bytes(architecture, settings) + head_bytes(architecture, settings)
 
 
 def gathered_layers(architecture: Architecture, settings: StateSettings) -> GatheredPeaks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_models.settings import TrainingSettings, from_flat
-from memory_models.sharding.fully_sharded import layers_bytes
+from memory_models.sharding.fully_sharded import gathered_bytes
 from memory_models.states.streamed import crossing_bytes
 from tests.support.rig import TURING, machine
 from tsplanner.models.source import read_model
@@ -60,11 +60,11 @@ def test_weights_cross_at_the_rate_of_locked_memory() -> None:
 
 
 def test_a_shared_out_base_crosses_between_the_gpus_twice_per_pass() -> None:
-    """Of two processes each lacks half; 8 passes gather all layers forward and backward."""
+    """Of two processes each lacks half; 8 passes gather layers and head forward and backward."""
     shared = from_flat(TrainingSettings, world_size=2, fsdp=True, gradient_accumulation_steps=8)
     rates = rates_of(machine(TURING, TURING))
     found = link_time(MODEL, shared, rates)
-    half = layers_bytes(MODEL, shared.states) / 2
+    half = gathered_bytes(MODEL, shared.states) / 2
     assert found.groups == 8
     assert found.weights == pytest.approx(half / rates.links.between_gpus)
     time = StepTime(

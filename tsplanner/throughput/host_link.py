@@ -15,7 +15,7 @@ from memory_models.activations.frozen.layer_major import host_input_bytes
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings
-from memory_models.sharding.fully_sharded import layers_bytes
+from memory_models.sharding.fully_sharded import gathered_bytes
 from memory_models.states.streamed import crossing_bytes
 from tsplanner.throughput.rates import Rates
 
@@ -75,9 +75,9 @@ def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
 def _from_other_processes(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> LinkTime:
-    """Every pass gathers all layers forward and backward; an own slice need not cross."""
+    """Every pass gathers layers and head forward and backward; an own slice need not cross."""
     processes = settings.sharding.world_size
-    moved = layers_bytes(architecture, settings.states) * (processes - 1) / processes
+    moved = gathered_bytes(architecture, settings.states) * (processes - 1) / processes
     return LinkTime(
         groups=settings.batch.gradient_accumulation_steps,
         together=1,

@@ -7,6 +7,7 @@ import pytest
 from memory_models.estimate import estimate_memory
 from memory_models.settings import FinetuningType, Quantization, TrainingSettings, from_flat
 from memory_models.sharding.fully_sharded import (
+    gathered_bytes,
     gathered_layers,
     head_bytes,
     layers_bytes,
@@ -31,7 +32,7 @@ def settings(**values: object) -> TrainingSettings:
     return from_flat(TrainingSettings, **{"world_size": 2, "fsdp": True, **values})  # type: ignore[arg-type]
 
 
-def test_a_pass_gathers_every_layer_once() -> None:
+def test_a_layer_is_its_weights() -> None:
     """4 x 22,548,480 bytes in bf16; in nf4 half a byte per element of the matrices."""
     assert layers_bytes(LLAMA, settings().states) == 4 * LAYER == 4 * 22_548_480
     packed = settings(quantization=Quantization.NF4, upcast_unquantized=False)
@@ -51,6 +52,12 @@ def test_a_frozen_head_of_its_own_is_sliced() -> None:
     assert head_bytes(QWEN, settings().states) == 152_064 * 5_120 * 2
     assert head_bytes(QWEN, settings(modules_to_save=("lm_head",)).states) == 0
     assert head_bytes(read_model("qwen2.5-0.5b").architecture, settings().states) == 0
+
+
+def test_a_pass_gathers_layers_and_head() -> None:
+    """The head around the loss; the embedding is whole."""
+    layers = layers_bytes(QWEN, settings().states)
+    assert gathered_bytes(QWEN, settings().states) == layers + 152_064 * 5_120 * 2
 
 
 def test_a_working_layer_is_whole_and_the_next_one_is_on_its_way() -> None:
