@@ -36,7 +36,7 @@ def divisors(number: int, most: int) -> tuple[int, ...]:
     return tuple(sorted(each for each in found if each <= most))
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: float, noun: str) -> str:
     """A number with its noun, ``1 epoch`` or ``1,200 epochs``; the noun takes an s."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 

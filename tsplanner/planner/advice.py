@@ -78,11 +78,12 @@ def advice(
     total_steps: int,
     affordable: Affordable,
 ) -> tuple[Suggestion, ...]:
-    """Suggestions for a dataset and a model; none on epochs where there is no dataset.
+    """Suggestions for a dataset and a model; none on epochs where they decide nothing.
 
     ``total_steps``: of the plan's full run. ``affordable``: whether settings fit the memory.
     """
-    found = [_epochs(learning, dataset)] if dataset.lengths.rows_kept else []
+    by_epochs = dataset.lengths.rows_kept and learning.cadence.max_steps is None
+    found = [_epochs(learning, dataset)] if by_epochs else []
     if learning.method.finetuning_type.uses_adapter:
         found.append(_rank(learning, affordable))
     found.append(_learning_rate(learning, parameters_total, total_steps, dataset))

@@ -224,6 +224,7 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
         found.time,
         forward.seconds * passes,
         rates.host,
+        found.memory.parameters_trainable,
     )
     return Plan(
         model=request.model,
@@ -243,6 +244,7 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
             total_steps=run.total_steps,
             total_seconds=run.total_seconds,
             evaluation_seconds=run.evaluation_seconds,
+            saving_seconds=run.saving_seconds,
             basis=rates.basis,
         ),
         free_bytes=found.free_bytes,

@@ -12,13 +12,13 @@ from tsplanner.datasets.split import held_out_count
 from tsplanner.planner.packing import EVALUATED_TOGETHER, UsualPasses, usual_passes
 from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
-from tsplanner.planner.steps import steps_per_epoch
-from tsplanner.throughput.rates import HostSeconds
+from tsplanner.planner.steps import checkpoints, evaluations, steps_per_epoch, total_steps
+from tsplanner.throughput.rates import DISK_BYTES_PER_SECOND, HostSeconds
 from tsplanner.throughput.step_time import StepTime
 from tsplanner.throughput.widths import different_widths, usual_widths
 
-EVALUATIONS_PER_EPOCH = 1
-"""Evaluations of the full run after its first, which comes before the first step."""
+BYTES_PER_TRAINED_PARAMETER = 12
+"""Of a checkpoint: fp32 weight and Adam's two moments; the gradient is not saved."""
 FORWARD_SHARE = 1 / 3
 """Share of forward in the matrix products of a training step with gradients of all inputs."""
 SECONDS_PER_HOUR = 3600
@@ -36,18 +36,21 @@ class Forecast:
     evaluation_seconds: float
     one_time_seconds: float = 0.0
     """Of the first step, and of the first micro-batch of every width."""
+    saving_seconds: float = 0.0
+    """Of writing checkpoints."""
 
     @property
     def total_seconds(self) -> float:
-        """Seconds of training and evaluations together, with what is paid once."""
-        return self.training_seconds + self.evaluation_seconds + self.one_time_seconds
+        """Seconds of training, evaluations and checkpoints together, with what is paid once."""
+        rest = self.evaluation_seconds + self.one_time_seconds + self.saving_seconds
+        return self.training_seconds + rest
 
     def relative_error(self, *, step_error: float, forward_error: float) -> float:
         """Half-width of the 95 % interval of all seconds, from those of a step and of a forward.
 
         The errors add up, since one host makes both. What is paid once is the host's as well.
         """
-        rest = self.evaluation_seconds + self.one_time_seconds
+        rest = self.evaluation_seconds + self.one_time_seconds + self.saving_seconds
         return (step_error * self.training_seconds + forward_error * rest) / self.total_seconds
 
 
@@ -133,11 +136,14 @@ def forecast(
     step: StepTime,
     forward_seconds: float,
     host: HostSeconds,
+    trained_parameters: int = 0,
 ) -> Forecast:
     """The full run, from the seconds of one step and of one evaluated row.
 
     The last step of an epoch has fewer micro-batches where the rows do not fill it. ``host`` says
     what is paid once; an evaluation has the forward alone of what a new width costs.
+    Ignores: an early end, and the weights of a better evaluation, which are smaller than a
+    checkpoint.
     """
     rows = training_rows(dataset.lengths.rows_kept, learning.data.validation_fraction)
     together = hardware.sharding.world_size * hardware.batch.micro_batch_size
@@ -151,19 +157,25 @@ def forecast(
     # ZeRO-2 and 3 reduce or gather in every micro-batch; all others communicate once per step.
     once = step.optimizer + (step.communication if hardware.sharding.zero_stage < 2 else 0.0)
     each = (step.seconds - once) / hardware.batch.gradient_accumulation_steps
-    epochs = learning.optimization.num_train_epochs
+    whole, left = divmod(total_steps(learning, steps), steps)
+    together = min(micro_batches, hardware.batch.gradient_accumulation_steps)
+    passes = whole * micro_batches + left * together
     evaluated = evaluated_rows(dataset, learning, hardware)
-    widths = _different(dataset, hardware, epochs * micro_batches)
+    widths = _different(dataset, hardware, passes)
     widths += FORWARD_SHARE * _different_evaluated(dataset, hardware, evaluated)
     first = host.first_step_seconds
     if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED:
         first += host.compile_seconds
     return Forecast(
         steps_per_epoch=steps,
-        total_steps=steps * epochs,
-        training_seconds=epochs * (micro_batches * each + steps * once),
-        evaluation_seconds=(1 + EVALUATIONS_PER_EPOCH * epochs) * evaluated * forward_seconds,
+        total_steps=whole * steps + left,
+        training_seconds=passes * each + (whole * steps + left) * once,
+        evaluation_seconds=(1 + evaluations(learning, steps)) * evaluated * forward_seconds,
         one_time_seconds=first + widths * host.new_width_seconds,
+        saving_seconds=checkpoints(learning, steps)
+        * trained_parameters
+        * BYTES_PER_TRAINED_PARAMETER
+        / DISK_BYTES_PER_SECOND,
     )
 
 

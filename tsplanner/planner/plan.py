@@ -163,9 +163,11 @@ class TimeEstimate:
     steps_per_epoch: int
     total_steps: int
     total_seconds: float
-    """Seconds of steps and evaluations, without the start of the process and loading."""
+    """Seconds of steps, evaluations and checkpoints, without starting the process and loading."""
     evaluation_seconds: float = 0.0
     """Part of ``total_seconds`` that goes to evaluations."""
+    saving_seconds: float = 0.0
+    """Part of ``total_seconds`` that goes to checkpoints."""
     basis: str
     """Source of the rates: ``datasheet``, ``measured`` or ``probe on this machine``."""
 

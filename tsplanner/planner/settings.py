@@ -16,7 +16,9 @@ from memory_models.settings import (
     Streaming,
     TrainingSettings,
     at_least_one,
+    paths,
 )
+from memory_models.settings.records import LARGEST_COUNT
 from tsplanner.datasets.records import LossOn
 
 DEFAULT_EFFECTIVE_BATCH = 16
@@ -30,19 +32,58 @@ class Optimization:
     timeseries_lr: float | None = None
     """Learning rate of the trained parts of the time-series encoder; None: ``learning_rate``."""
     lr_scheduler_type: str = "cosine"
+    """By transformers' names."""
     warmup_ratio: float = 0.03
+    """Share of the steps in which the rate rises from 0."""
+    warmup_steps: int | None = None
+    """Number of these steps; None: by ``warmup_ratio``."""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    num_train_epochs: int = 3
+    """Norm above which the gradients of a step are scaled down to it; 0: they never are."""
+    num_train_epochs: int | float = 3
+    """Passes over the training rows; half of one is 0.5."""
     effective_batch_size: int = DEFAULT_EFFECTIVE_BATCH
     """Sequences per optimizer step, over all GPUs and accumulation steps."""
+    neftune_noise_alpha: float | None = None
+    """Size of NEFTune's noise on the embeddings in training (arXiv 2310.05914); None: no noise."""
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
-        at_least_one(self, "num_train_epochs", "effective_batch_size")
+        at_least_one(self, "effective_batch_size")
+        for name in ("num_train_epochs", "neftune_noise_alpha"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= LARGEST_COUNT:
+                raise ValueError(f"{name} must be above 0 and at most {LARGEST_COUNT}, not {value}")
         for rate in (self.learning_rate, self.timeseries_lr):
             if rate is not None and not 0 < rate < inf:
                 raise ValueError(f"a learning rate must be above 0, not {rate}")
+        for name in ("weight_decay", "max_grad_norm", "warmup_steps"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < inf:
+                raise ValueError(f"{name} cannot be below 0, as {value} is")
+        if not 0 <= self.warmup_ratio < 1:
+            raise ValueError(f"warmup_ratio must be in [0, 1), not {self.warmup_ratio}")
+
+
+@frozen
+class Cadence:
+    """When a run evaluates, saves and ends, in optimizer steps."""
+
+    max_steps: int | None = None
+    """Steps of the whole run, whatever the epochs say; None: as many as the epochs have."""
+    eval_steps: int | None = None
+    """Steps between two evaluations of the held-out rows; None: one at the end of every epoch.
+    There is one before the first step and one after the last in any case."""
+    save_steps: int | None = None
+    """Steps between two checkpoints; None: one at the end of every epoch."""
+    early_stopping_patience: int | None = None
+    """Evaluations in a row without a lower held-out loss after which a run ends; None: it ends
+    with its last step."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have."""
+        given = [name for name in paths(Cadence) if getattr(self, name) is not None]
+        at_least_one(self, *given)
 
 
 @frozen
@@ -75,10 +116,18 @@ class LearningSettings:
     method: Method = field(default_factory=Method)
     optimization: Optimization = field(default_factory=Optimization)
     data: DataSettings = field(default_factory=DataSettings)
+    cadence: Cadence = field(default_factory=Cadence)
     seed: int = 42
     """Seed of the adapter's initial weights and of the order of rows."""
     given: tuple[str, ...] = field(default=(), compare=False)
     """Names of the settings that a person gave, which a search keeps; nothing is learned by it."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that exclude each other."""
+        if self.cadence.early_stopping_patience is not None and not self.data.validation_fraction:
+            raise ValueError(
+                "early_stopping_patience needs held-out rows: validation_fraction cannot be 0"
+            )
 
 
 def _default_batch() -> BatchLayout:

@@ -20,6 +20,9 @@ HOST_LINK_BYTES_PER_SECOND = 12e9
 HOST_ADAM_BYTES_PER_SECOND = 10e9
 """Assumed bytes of weights, gradients and states that a host's optimizer handles per second."""
 
+DISK_BYTES_PER_SECOND = 1e9
+"""Assumed rate of writing a checkpoint into the system's cache and on to the disk."""
+
 
 @frozen
 class HostSeconds:

@@ -180,7 +180,7 @@ def _distance(
     return rates + abs(a.log2_rank_offset - b.log2_rank_offset)
 
 
-def best_epochs(trial: Path, epochs: Sequence[int]) -> int:
+def best_epochs(trial: Path, epochs: Sequence[int | float]) -> int | float:
     """The number of ``epochs`` at whose end a trial's held-out loss was lowest.
 
     Gives the largest number if the trial left no evaluation. The rate had not been annealed at an

@@ -242,6 +242,7 @@ def train(
         # The costs are those of the baseline's epochs, so a run of fewer
         # would teach a wrong factor.
         same = record.status is Status.OK and plan.learning.optimization.num_train_epochs == epochs
+        same = same and record.steps >= plan.time.total_steps  # it may have ended early
         took = time.monotonic() - began if same else None
         append_history(prepared.opened.plan, controller.costs, took)
     return record

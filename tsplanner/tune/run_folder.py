@@ -148,8 +148,13 @@ def _plan_to_search(options: TuneOptions) -> tuple[Plan, Path]:
 def search_space(asked: SpaceOptions, plan: Plan) -> Space:
     """The default space without what was given to plan, and with the ranges given to tune.
 
-    Raises UsageError for a bad range.
+    Raises UsageError for a bad range, or for epochs where the plan says how many steps a run has.
     """
+    if asked.epochs is not None and plan.learning.cadence.max_steps is not None:
+        raise UsageError(
+            f"--epochs: the plan has --max-steps {plan.learning.cadence.max_steps}, which decides "
+            "how long a run is: leave out --epochs, or plan again without --max-steps."
+        )
     return narrowed(
         kept_as_given(default_space(plan, suggested_learning_rate(plan)), plan.learning),
         lora_ranks=asked.lora_rank,

@@ -29,6 +29,7 @@ def test_lora_and_rslora_share_and_qlora_too() -> None:
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], Obstacle, str]] = [
     ({"finetuning_type": FinetuningType.DORA}, {}, Obstacle.METHOD, "dora changes or reads"),
     ({"lora_dropout": 0.05}, {}, Obstacle.LORA_DROPOUT, "lora_dropout 0.05 draws"),
+    ({"neftune_noise_alpha": 5.0}, {}, Obstacle.NEFTUNE, "neftune_noise_alpha 5 adds noise"),
     ({"lr_scheduler_type": "reduce_lr_on_plateau"}, {}, Obstacle.SCHEDULE, "follows the loss"),
     ({}, {"quantization": Quantization.INT8}, Obstacle.INT8, "int8 looks for outliers"),
     ({}, {"world_size": 2}, Obstacle.WORLD_SIZE, "runs on 2 processes"),

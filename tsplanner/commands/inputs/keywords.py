@@ -10,6 +10,7 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping
 
+from tsplanner.commands.inputs.aliases import is_taken, key
 from tsplanner.commands.inputs.options import Added
 from tsplanner.commands.inputs.verbs import verb_parser
 from tsplanner.errors import UsageError, did_you_mean, named, quoted
@@ -36,14 +37,32 @@ def words(
     Raises:
         UsageError: the verb has no such flag, it is one of ``without``, or it has no value.
     """
-    known = keywords(verb_parser(verb), without)
+    parser = verb_parser(verb)
+    known = keywords(parser, without)
     line: list[str] = []
     for name, value in given.items():
+        if value is not None and name not in known and _is_alias(name, parser):
+            line += _alias_words(name, value)
+            continue
         if name not in known:
             raise UsageError(f"{verb} takes no {named(name)}.{did_you_mean(name, known)}")
         if value is not None:
             line += _words(name, known[name], value)
     return line
+
+
+def _is_alias(name: str, parser: argparse.ArgumentParser) -> bool:
+    """Whether another trainer's word is meant, which `aliases` takes apart."""
+    action = parser._option_string_actions.get(f"--{key(name)}")
+    hidden = action is not None and action.help == argparse.SUPPRESS
+    return is_taken(key(name), parser) or hidden
+
+
+def _alias_words(name: str, value: object) -> Iterator[str]:
+    if isinstance(value, bool):
+        value = str(value).lower()
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    yield from (f"--{key(name)}", ",".join(map(_text, values)))
 
 
 def keywords(

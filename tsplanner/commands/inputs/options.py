@@ -16,6 +16,7 @@ from memory_models.settings import (
     Quantization,
     paths,
 )
+from tsplanner.commands.inputs.aliases import BATCH
 from tsplanner.commands.inputs.values import (
     ALL,
     NONE,
@@ -29,6 +30,8 @@ from tsplanner.commands.inputs.values import (
     memory_size,
     method,
     names,
+    not_negative,
+    number_of_epochs,
     path,
     path_text,
     positive,
@@ -113,6 +116,18 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
 
 
+SCHEDULERS = (
+    "cosine",
+    "linear",
+    "constant",
+    "constant_with_warmup",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+)
+"""Learning-rate schedules of transformers that need nothing but the number of steps."""
+
+
 def add_learning(parser: argparse.ArgumentParser) -> None:
     """Learning settings; never changed for memory's sake."""
     defaults = LearningSettings()
@@ -141,7 +156,25 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         ),
         ("--learning-rate", positive_float, "[by method and model size]"),
         ("--timeseries-lr", positive_float, "of the time-series encoder [--learning-rate]"),
-        ("--epochs", positive, f"passes over the rows [{defaults.optimization.num_train_epochs}]"),
+        (
+            "--warmup-ratio",
+            fraction,
+            f"share of the steps in which the rate rises [{defaults.optimization.warmup_ratio}]",
+        ),
+        ("--warmup-steps", count, "number of these steps [by --warmup-ratio]"),
+        ("--weight-decay", not_negative, "of trained matrices [0]"),
+        (
+            "--max-grad-norm",
+            not_negative,
+            f"gradients are clipped to it; 0: never [{defaults.optimization.max_grad_norm:g}]",
+        ),
+        ("--neftune-noise-alpha", positive_float, "NEFTune: noise on embeddings, often 5 [none]"),
+        (
+            "--epochs",
+            number_of_epochs,
+            f"passes over the rows, also 0.5 [{defaults.optimization.num_train_epochs}]",
+        ),
+        ("--max-steps", positive, "steps of the run, whatever the epochs [as the epochs have]"),
         (
             "--effective-batch",
             positive,
@@ -157,9 +190,24 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
             fraction,
             f"share of the rows that is held out [{held_out}]",
         ),
+        ("--eval-steps", positive, "evaluate every X steps, and at the end [every epoch]"),
+        ("--save-steps", positive, "keep a checkpoint every X steps [every epoch]"),
+        (
+            "--early-stopping-patience",
+            positive,
+            "end after X evaluations without a lower held-out loss [never]",
+        ),
         ("--seed", seed, f"of shuffling and adapters [{defaults.seed}]"),
     ):
         group.add_argument(*flag.split(), type=kind, metavar="X", help=text)
+    group.add_argument(
+        "--lr-scheduler-type",
+        choices=SCHEDULERS,
+        metavar="NAME",
+        help=f"{', '.join(SCHEDULERS)} [{defaults.optimization.lr_scheduler_type}]",
+    )
+    # Another trainer's word, which together with the micro-batch is the effective batch.
+    group.add_argument(f"--{BATCH}", type=positive, help=argparse.SUPPRESS)
     group.add_argument(
         "--loss-on",
         type=LossOn,
@@ -271,6 +319,8 @@ def learning_values(
         name = _FIELD_OF_FLAG.get(flag, flag)
         if value is not None and name in _LEARNING_FIELDS:
             found[name] = value
+    if options.gradient_accumulation_steps is not None:
+        found.setdefault("effective_batch_size", _effective_batch(options))
     if file is not None and file.effective_batch_size is not None:
         batch = found.setdefault("effective_batch_size", file.effective_batch_size)
         if batch != file.effective_batch_size:
@@ -278,6 +328,27 @@ def learning_values(
                 f"--effective-batch {batch} and {file.name} (train_batch_size "
                 f"{file.effective_batch_size}) contradict each other: leave one out."
             )
+    return found
+
+
+def _effective_batch(options: argparse.Namespace) -> int:
+    """Samples of a step as other trainers say them: micro-batch x accumulation x processes.
+
+    Raises UsageError: the micro-batch is missing, or --effective-batch says otherwise.
+    """
+    if options.micro_batch_size is None:
+        raise UsageError(
+            f"--{BATCH} counts micro-batches: give --micro-batch-size beside it, or give "
+            "--effective-batch alone."
+        )
+    processes = options.world_size or 1
+    found: int = options.micro_batch_size * options.gradient_accumulation_steps * processes
+    if options.effective_batch not in (None, found):
+        raise UsageError(
+            f"--effective-batch {options.effective_batch} and --{BATCH} "
+            f"{options.gradient_accumulation_steps} x --micro-batch-size "
+            f"{options.micro_batch_size} x {processes} contradict each other: leave one out."
+        )
     return found
 
 
@@ -289,7 +360,15 @@ ONLY_WITH = {
 
 
 def refuse_idle_flags(options: argparse.Namespace) -> None:
-    """Raise UsageError for a flag that says nothing to the method: it would count for nothing."""
+    """Raise UsageError for a flag that says nothing beside the others, and would not count."""
+    if options.warmup_steps is not None and options.warmup_ratio is not None:
+        raise UsageError("--warmup-steps and --warmup-ratio say the same: leave one out.")
+    warms = options.warmup_steps or options.warmup_ratio
+    if options.lr_scheduler_type == "constant" and warms:
+        raise UsageError(
+            "The schedule constant has no warm-up: take --lr-scheduler-type constant_with_warmup, "
+            "or leave the warm-up out."
+        )
     chosen = options.finetuning_type or LearningSettings().method.finetuning_type
     for name, methods in ONLY_WITH.items():
         if getattr(options, name) is not None and chosen not in methods:

@@ -184,6 +184,14 @@ def probe_steps(text: str) -> int:
     return value
 
 
+def number_of_epochs(text: str) -> int | float:
+    """Passes over the rows: a whole number, or part of one such as 0.5."""
+    value = positive_float(text)
+    if value > _LARGEST:
+        raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
+    return int(value) if value == int(value) else value
+
+
 def layers(text: str) -> int | str:
     """An integer above zero, or ``all``."""
     return ALL if text == ALL else positive(text)
@@ -203,6 +211,11 @@ def positive_float(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, not {value:g}")
     return value
+
+
+def not_negative(text: str) -> float:
+    """A number that is not below zero."""
+    return 0.0 if text.strip().strip("0") in ("", ".") and text.strip() else positive_float(text)
 
 
 def fraction(text: str) -> float:

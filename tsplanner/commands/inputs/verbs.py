@@ -8,9 +8,10 @@ import importlib
 import sys
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tsplanner import __version__
+from tsplanner.commands.inputs.aliases import own_words
 from tsplanner.console import columns
 from tsplanner.errors import UsageError
 from tsplanner.trust import granting
@@ -54,7 +55,12 @@ _terminal_columns = cache(columns)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that says what was probably meant."""
+    """argparse that says what was probably meant, and takes other trainers' words."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, once the words of other trainers are our own."""
+        given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(own_words(given, self), namespace)
 
     def error(self, message: str, hint: str = "") -> NoReturn:
         """Raise UsageError with the hint and where to read on."""

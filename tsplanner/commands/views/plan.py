@@ -32,6 +32,7 @@ from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.planner.space.rules import asked_for
+from tsplanner.planner.steps import epochs_of
 from tsplanner.planner.suggestions import FitSuggestion
 from tsplanner.report.text import duration
 
@@ -195,9 +196,10 @@ def _layers(plan: Plan) -> int | None:
 def _length(plan: Plan) -> str:
     if not plan.dataset.lengths.rows_kept:
         return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
+    epochs = epochs_of(plan.learning, plan.time.steps_per_epoch)
     return (
         f"{counted(plan.time.total_steps, 'step')}, "
-        f"{counted(plan.learning.optimization.num_train_epochs, 'epoch')}, "
+        f"{counted(round(epochs, 2), 'epoch')}, "
         f"about {duration(plan.time.total_seconds)} "
         f"± {duration(plan.time.total_margin)}"
     )

@@ -12,7 +12,9 @@ from tsplanner import runs
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.work.pace import Pace
 from tsplanner.planner.files import read_plan, write_plan
+from tsplanner.planner.forecast import BYTES_PER_TRAINED_PARAMETER
 from tsplanner.planner.plan import Plan
+from tsplanner.planner.steps import epochs_of
 from tsplanner.probe.finished import finished_run, is_over
 from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.runner import Server, run_job
@@ -23,8 +25,6 @@ from tsplanner.training.record import Record
 
 CHECKPOINTS_AT_ONCE = 3
 """Two kept and one being written."""
-BYTES_PER_TRAINED_PARAMETER = 12
-"""fp32 weight and Adam's two moments; the gradient is not saved."""
 SMALL_FILES_BYTES = 64 * MIB
 
 
@@ -100,7 +100,7 @@ def _train(run: FullRun) -> Record:
         threads=cpu_threads(plan),
         check_values=run.check_values,
     )
-    epochs = plan.learning.optimization.num_train_epochs
+    epochs = round(epochs_of(plan.learning, plan.time.steps_per_epoch), 2)
     words = f"train  {counted(plan.dataset.lengths.rows_kept, 'row')}, {counted(epochs, 'epoch')}"
     title = f"{words}, about {duration(plan.time.total_seconds)}"
     pace = Pace(plan.time.total_steps, tokens_per_step(plan))

@@ -15,7 +15,12 @@ from tsplanner.planner.gather.typed import typed_values
 from tsplanner.planner.plan import DatasetRef
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
-from tsplanner.planner.steps import Rounding, samples_per_second, steps_per_epoch
+from tsplanner.planner.steps import (
+    Rounding,
+    samples_per_second,
+    steps_per_epoch,
+    total_steps,
+)
 from tsplanner.reading import read_yaml
 from tsplanner.settings import configs_folder
 
@@ -82,13 +87,14 @@ class Experiment:
 
     def total_steps(self, rounding: Rounding) -> int:
         """Number of optimizer steps that the kept rows make under a trainer's rounding."""
-        return self.settings.optimization.num_train_epochs * steps_per_epoch(
+        per_epoch = steps_per_epoch(
             self.dataset.rows_kept,
             micro_batch_size=self.pins.get("micro_batch_size") or 1,
             world_size=self.pins.get("world_size") or 1,
             gradient_accumulation_steps=self.accumulation,
             rounding=rounding,
         )
+        return total_steps(self.settings, per_epoch)
 
     def samples_per_second(self) -> tuple[float, float]:
         """Lowest and highest speed that agree with the kept rows and the recorded seconds.

@@ -40,6 +40,10 @@ OBSTACLES: dict[Obstacle, Words] = {
         "{detail} looks for outliers over all rows of a batch",
         "{detail} 在整批的所有行中寻找离群值",
     ),
+    Obstacle.NEFTUNE: (
+        "neftune_noise_alpha {detail} adds noise to embeddings that all trials read",
+        "neftune_noise_alpha {detail} 会给所有试验共用的嵌入加噪声",
+    ),
     Obstacle.SCHEDULE: ("the schedule {detail} follows the loss", "学习率计划 {detail} 取决于损失"),
     Obstacle.WORLD_SIZE: ("it runs on {detail} processes", "它在 {detail} 个进程上运行"),
     Obstacle.ZERO: ("ZeRO stage {detail} shards the base", "ZeRO 第 {detail} 阶段会切分基座"),

@@ -154,6 +154,7 @@ class Obstacle(StrEnum):
     BASE_DROPOUT = "base_dropout"
     LM_HEAD = "lm_head"
     INT8 = "int8"
+    NEFTUNE = "neftune"
     SCHEDULE = "schedule"
     WORLD_SIZE = "world_size"
     ZERO = "zero"

@@ -68,6 +68,7 @@ def _refusals(
     dropouts = [key for key, value in config.items() if "drop" in key and _positive(value)]
     strange = [key for key in STRANGE_HEADS if config.get(key) not in (None, 1, 1.0)]
     int8, sharding = Quantization.INT8, hardware.sharding
+    noise = learning.optimization.neftune_noise_alpha
     shares = method.finetuning_type in SHARING_METHODS
     experts, kind = _experts(method.lora_target, config), str(config.get("model_type", ""))
     checks: tuple[tuple[Obstacle, bool, str | int], ...] = (
@@ -79,6 +80,7 @@ def _refusals(
         (Obstacle.BASE_DROPOUT, bool(dropouts), ", ".join(dropouts)),
         (Obstacle.LM_HEAD, bool(strange), ", ".join(strange)),
         (Obstacle.INT8, hardware.base.quantization is int8, str(int8)),
+        (Obstacle.NEFTUNE, noise is not None, f"{noise or 0:g}"),
         (Obstacle.SCHEDULE, schedule in LOSS_DRIVEN, schedule),
         (Obstacle.WORLD_SIZE, sharding.world_size > 1, sharding.world_size),
         (Obstacle.ZERO, sharding.zero_stage > 0, sharding.zero_stage),

@@ -7,6 +7,7 @@ transformers' names.
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from transformers import Trainer, get_scheduler
 from memory_models.settings import BatchLayout, Dtype
 from memory_models.units import ceil_div
 from tsplanner.planner.packing import bins
+from tsplanner.planner.steps import epochs_of, total_steps
 from tsplanner.training.batches import EncodedSample, label_count
 from tsplanner.training.data import SplitRows
 from tsplanner.training.job import Job, JobKind
@@ -49,7 +51,8 @@ def micro_batches(
     learning, batch = job.plan.learning, job.plan.hardware.batch
     order = SeedableRandomSampler(range(len(rows)), data_seed=learning.seed)
     probe = job.kind is JobKind.PROBE
-    epochs = job.probe_steps if probe else learning.optimization.num_train_epochs
+    per_epoch = trainer.steps_per_epoch(len(rows), job.plan)
+    epochs = job.probe_steps if probe else math.ceil(epochs_of(learning, per_epoch))
     size = trainer.rows_together(job.plan)
     if probe and batch.is_packed:
         size = len(rows) // job.probe_micro_batches
@@ -101,15 +104,13 @@ class TrialRun:
         self.shared, self.rows = shared, rows
         plan, probe = job.plan, job.kind is JobKind.PROBE
         per_epoch = trainer.steps_per_epoch(len(rows.train), plan)
-        self.steps = (
-            job.probe_steps if probe else per_epoch * plan.learning.optimization.num_train_epochs
-        )
+        self.steps = job.probe_steps if probe else total_steps(plan.learning, per_epoch)
         self.step, self.epoch = 0, 0.0
         self.parameters = shared.add(name, plan, self.steps)
         self._make_optimizer()
         self.eval_steps: frozenset[int] = frozenset()
         if not probe and rows.validation:
-            self.eval_steps = trainer.eval_steps(self.steps, per_epoch, job.evals_per_epoch)
+            self.eval_steps = trainer.eval_steps(job, self.steps, per_epoch)
         self._batches = micro_batches(rows.train, job, shared.positions_of)
         self.last_loss = 0.0
         self._loss: Tensor | None = None
@@ -141,8 +142,8 @@ class TrialRun:
 
     @property
     def ended(self) -> bool:
-        """Whether all steps are done."""
-        return self.step >= self.steps
+        """Whether all steps are done, or a full run has waited long enough for a lower loss."""
+        return self.step >= self.steps or trainer.early_end(self.job, self.recorder)
 
     def next(self) -> MicroBatch:
         """The next micro-batch."""

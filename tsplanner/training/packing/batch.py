@@ -14,6 +14,7 @@ import torch
 from tsplanner.datasets.lengths.tally import padded_tokens
 from tsplanner.planner.packing import bins
 from tsplanner.training.batches import IGNORED_LABEL, EncodedSample, series_tensor
+from tsplanner.training.solo.embedding_noise import ROWS, end_to_end
 
 PASSES = "passes"
 """Key under which a step's batch holds its passes."""
@@ -53,15 +54,21 @@ def _sequence(parts: Sequence[Any]) -> torch.Tensor:
 
 
 def step_of_passes(
-    rows: Sequence[EncodedSample], lengths: Sequence[int], budget: int, pad_id: int
+    rows: Sequence[EncodedSample],
+    lengths: Sequence[int],
+    budget: int,
+    pad_id: int,
+    *,
+    places: bool = False,
 ) -> dict[str, Any]:
     """The rows of a step as passes of at most ``budget`` positions.
 
     ``lengths``: decoder positions per row. ``labels`` of all passes [1, sum of T] stand beside, by
-    which Trainer counts the tokens that the step's loss is a mean over.
+    which Trainer counts the tokens that the step's loss is a mean over. ``places``: each pass also
+    says where its rows are, for their noise.
     """
-    passes = [
-        laid_end_to_end([rows[place] for place in places], pad_id)
-        for places in bins(lengths, budget)
+    cut = [[rows[place] for place in own] for own in bins(lengths, budget)]
+    passes: list[dict[str, Any]] = [
+        laid_end_to_end(own, pad_id) | ({ROWS: end_to_end(own)} if places else {}) for own in cut
     ]
     return {PASSES: passes, "labels": torch.cat([each["labels"] for each in passes], dim=1)}

@@ -33,10 +33,12 @@ def packed_collator(
 ) -> Callable[[Sequence[EncodedSample]], dict[str, Any]]:
     """The collator of Trainer's data loader, whose batch is a whole optimizer step."""
     budget, positions = plan.hardware.batch.token_budget, positions_of(config)
+    noise = plan.learning.optimization.neftune_noise_alpha is not None
     assert budget is not None
 
     def collate(rows: Sequence[EncodedSample]) -> dict[str, Any]:
-        return step_of_passes(rows, [positions(row) for row in rows], budget, pad_id)
+        lengths = [positions(row) for row in rows]
+        return step_of_passes(rows, lengths, budget, pad_id, places=noise)
 
     return collate
 

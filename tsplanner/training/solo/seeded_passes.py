@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tsplanner.training import distributed
-from tsplanner.training.solo.pulsing_trainer import PulsingTrainer
+from tsplanner.training.solo.embedding_noise import NoisyTrainer
 
 
 def pass_seed(seed: int, step: int, number: int, rank: int) -> int:
@@ -21,7 +21,7 @@ def pass_seed(seed: int, step: int, number: int, rank: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-class SeededTrainer(PulsingTrainer):
+class SeededTrainer(NoisyTrainer):
     """Seeds every pass by its place in the training."""
 
     pass_number = 0

@@ -19,7 +19,7 @@ from transformers import (
 from transformers.trainer_utils import EvalLoopOutput
 
 from memory_models.settings import Dtype, FinetuningType
-from memory_models.units import ceil_div
+from memory_models.units import ceil_div, counted
 from tsplanner.planner import steps
 from tsplanner.planner.packing import passes_per_step
 from tsplanner.planner.plan import Plan
@@ -146,9 +146,11 @@ class PlanCallback(TrainerCallback):
     ) -> None:
         """Start the clock and choose the steps of the evaluations."""
         self.recorder.begin(state.global_step)
-        if self.job.kind is not JobKind.PROBE:
-            per_epoch = max(1, round(state.max_steps / max(1, args.num_train_epochs)))
-            self.eval_steps = eval_steps(state.max_steps, per_epoch, self.job.evals_per_epoch)
+        trainer = self.trainer
+        if self.job.kind is not JobKind.PROBE and trainer is not None:
+            rows = len(trainer.train_dataset) - trainer.padding_samples
+            per_epoch = steps_per_epoch(rows, self.job.plan)
+            self.eval_steps = eval_steps(self.job, state.max_steps, per_epoch)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Note the time at which the first forward of the step begins."""
@@ -217,6 +219,8 @@ class PlanCallback(TrainerCallback):
         best = self.recorder.best_evaluation
         if self.job.kind is JobKind.TRAIN and best and best.step == state.global_step:
             saving.save_weights(self.trainer, self.job.plan, Path(self.job.folder))
+        if early_end(self.job, self.recorder):
+            control.should_training_stop = True
         if self.stop_wanted():
             self._stop(control)
 
@@ -238,15 +242,30 @@ def diverged(loss: float, step: int) -> DivergedError:
     )
 
 
-def eval_steps(max_steps: int, steps_per_epoch: int, evals_per_epoch: int) -> frozenset[int]:
-    """Optimizer steps after which to evaluate: evenly spread, and always the end of an epoch."""
-    epochs = math.ceil(max_steps / steps_per_epoch)
-    wanted = {
-        min(max_steps, epoch * steps_per_epoch + round(part * steps_per_epoch / evals_per_epoch))
-        for epoch in range(epochs)
-        for part in range(1, evals_per_epoch + 1)
-    }
-    return frozenset(step for step in wanted if step > 0)
+def eval_steps(job: Job, total: int, per_epoch: int) -> frozenset[int]:
+    """Optimizer steps of ``total`` after which a job evaluates.
+
+    A search asks its trials at steps of its own.
+    """
+    wanted = job.plan.learning.cadence.eval_steps
+    if job.kind is JobKind.TRAIN and wanted is not None:
+        return steps.every(wanted, total)
+    return steps.eval_steps(total, per_epoch, job.evals_per_epoch)
+
+
+def early_end(job: Job, recorder: Recorder) -> bool:
+    """Whether a full run ends here, as its held-out loss has not fallen for long enough."""
+    patience = job.plan.learning.cadence.early_stopping_patience
+    if job.kind is not JobKind.TRAIN or patience is None or recorder.best_evaluation is None:
+        return False
+    since = len(recorder.evaluations) - 1 - recorder.evaluations.index(recorder.best_evaluation)
+    if since < patience:
+        return False
+    recorder.message = (
+        f"ended early: no lower held-out loss in {counted(since, 'evaluation')} after step "
+        f"{recorder.best_evaluation.step}"
+    )
+    return True
 
 
 def steps_per_epoch(rows: int, plan: Plan) -> int:
@@ -264,6 +283,7 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
     """Trainer's arguments for a job, with the plan's values."""
     plan, probe, train = job.plan, job.kind is JobKind.PROBE, job.kind is JobKind.TRAIN
     learning, hardware = plan.learning, plan.hardware
+    saved = learning.cadence.save_steps
     cuda = hardware.accelerator == "cuda"
     # Streamed layers run again in backward without torch's checkpoints.
     checkpoints = hardware.batch.gradient_checkpointing and not hardware.streaming.streams
@@ -273,10 +293,10 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         per_device_eval_batch_size=1,
         gradient_accumulation_steps=accumulation(job),
         num_train_epochs=learning.optimization.num_train_epochs,
-        max_steps=job.probe_steps if probe else -1,
+        max_steps=job.probe_steps if probe else learning.cadence.max_steps or -1,
         learning_rate=learning.optimization.learning_rate,
         lr_scheduler_type=learning.optimization.lr_scheduler_type,
-        warmup_steps=math.ceil(learning.optimization.warmup_ratio * total_steps),
+        warmup_steps=steps.warmup_steps(learning, total_steps),
         weight_decay=learning.optimization.weight_decay,
         max_grad_norm=learning.optimization.max_grad_norm,
         optim=hardware.kernels.optimizer.value,
@@ -289,7 +309,8 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         eval_strategy="no",  # PlanCallback asks for evaluations at the steps it wants
         eval_on_start=evaluate and not job.resume,
         prediction_loss_only=True,
-        save_strategy="epoch" if train else "no",
+        save_strategy="no" if not train else "steps" if saved else "epoch",
+        save_steps=saved or 500,
         save_total_limit=KEPT_CHECKPOINTS,
         logging_steps=1,
         logging_nan_inf_filter=False,  # by default Trainer replaces a NaN loss by the mean loss

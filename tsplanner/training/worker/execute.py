@@ -22,6 +22,7 @@ from transformers import set_seed
 
 from memory_models.settings import FinetuningType, LossKernel
 from tsplanner.errors import TsplannerError
+from tsplanner.planner import steps
 from tsplanner.planner.plan import Plan
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
@@ -39,6 +40,7 @@ from tsplanner.training.packing.setup import packed_collator, packed_evaluation
 from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly, require_checkpointing
+from tsplanner.training.solo.embedding_noise import ROWS, EmbeddingNoise, one_below_another
 from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
 from tsplanner.training.streaming.base import StreamedBase
@@ -189,7 +191,7 @@ def build_trainer(
     config = model.model_config(plan.model)
     tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(plan.model)
     train, validation, collator = job_data(job, config, tokenizer, recorder.pulse.beat)
-    steps = total_steps(job, len(train))
+    total = total_steps(job, len(train))
     padding_samples = 0
     if job.kind is not JobKind.PROBE:
         padding_samples = padding_needed(
@@ -199,7 +201,7 @@ def build_trainer(
     # TrainingArguments with ZeRO-3 register the DeepSpeed config with transformers
     # (integrations/deepspeed.py), which then shards the model while it is built. So the arguments
     # come before the model.
-    arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
+    arguments = trainer.training_arguments(job, total_steps=total, evaluate=bool(validation))
     streamed = StreamedBase(plan, device) if plan.hardware.streaming.streams else None
     shares = plan.hardware.sharding.shards_base
     if streamed is not None:
@@ -208,10 +210,11 @@ def build_trainer(
         base = (kept or KeptBase()).take(plan, HOST if shares else device)
     if arguments.gradient_checkpointing:
         require_checkpointing(base)
-    trained = with_adapters_and_kernels(plan, base, steps)
+    trained = with_adapters_and_kernels(plan, base, total)
     layer_major = None if streamed is None else streamed.attach(trained)
     if shares:
         share_out(trained, device)
+    noise = embedding_noise(plan, trained)
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,
@@ -223,7 +226,7 @@ def build_trainer(
         data_collator=collator,
         callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
     )
-    built.layer_major = layer_major
+    built.layer_major, built.noise = layer_major, noise
     built.passes_together = plan.hardware.streaming.passes_together
     built.evaluated_together = plan.hardware.batch.gradient_accumulation_steps
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
@@ -240,7 +243,7 @@ def build_trainer(
     return built
 
 
-def with_adapters_and_kernels(plan: Plan, base: Any, steps: int) -> Any:
+def with_adapters_and_kernels(plan: Plan, base: Any, total_steps: int) -> Any:
     """The base with what the plan trains of it or beside it, and with the plan's kernels."""
     # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
     # forwards of PEFT's linears, so they come after the adapters.
@@ -251,7 +254,7 @@ def with_adapters_and_kernels(plan: Plan, base: Any, steps: int) -> Any:
         use_fused_loss(base)
     # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
     set_seed(plan.learning.seed)
-    trained = adapters.apply_method(plan, base, steps)
+    trained = adapters.apply_method(plan, base, total_steps)
     use_kernels(trained, plan.hardware.kernels.decoder_kernels)
     return trained
 
@@ -261,6 +264,16 @@ def make_as_many_passes(built: Any) -> None:
     built.most_passes = distributed.largest
     if built.packed_evaluation is not None:
         built.packed_evaluation.most_passes = distributed.largest
+
+
+def embedding_noise(plan: Plan, trained: Any) -> EmbeddingNoise | None:
+    """The plan's noise on the embeddings; None: it has none."""
+    alpha = plan.learning.optimization.neftune_noise_alpha
+    if alpha is None:
+        return None
+    found = EmbeddingNoise(alpha, plan.learning.seed)
+    found.join(trained.get_input_embeddings())
+    return found
 
 
 def step_from_the_first(accelerator: Any) -> None:
@@ -297,14 +310,20 @@ def job_data(
     pad_id = pad_token_id(tokenizer)
     if job.plan.hardware.batch.is_packed:
         return rows.train, rows.validation, packed_collator(job.plan, config, pad_id)
-    return rows.train, rows.validation, lambda items: shown(collate(items, pad_id))
+    if job.plan.learning.optimization.neftune_noise_alpha is None:
+        return rows.train, rows.validation, lambda items: shown(collate(items, pad_id))
+    return (
+        rows.train,
+        rows.validation,
+        lambda items: {**shown(collate(items, pad_id)), ROWS: one_below_another(items)},
+    )
 
 
 def total_steps(job: Job, rows: int) -> int:
     """Optimizer steps of the whole job."""
     if job.kind is JobKind.PROBE:
         return job.probe_steps
-    return trainer.steps_per_epoch(rows, job.plan) * job.plan.learning.optimization.num_train_epochs
+    return steps.total_steps(job.plan.learning, trainer.steps_per_epoch(rows, job.plan))
 
 
 def save_result(built: Any, job: Job, recorder: Recorder) -> None:

@@ -6,8 +6,8 @@ import math
 from dataclasses import field, replace
 
 from memory_models.frozen import frozen
-from tsplanner.planner.forecast import EVALUATIONS_PER_EPOCH
 from tsplanner.planner.plan import Plan
+from tsplanner.planner.steps import epochs_of, evaluations
 from tsplanner.tune.runner.monitor import EVALUATIONS
 
 READ_BYTES_PER_SECOND = 1e9
@@ -67,6 +67,8 @@ class Costs:
     """Trial steps per second of all trials at once, over those of one trial alone."""
     overheads: Overheads = field(default_factory=Overheads)
     factors: TimeFactors = field(default_factory=TimeFactors)
+    saving_seconds: float = 0.0
+    """Seconds of the full run's checkpoints; a trial writes none."""
 
     @property
     def startup_seconds(self) -> float:
@@ -92,7 +94,8 @@ class Costs:
         work = self.steps * self.step_seconds
         work += self.evaluations.per_full_run * self.evaluations.seconds
         inside = self.factors.trial * self.factors.full * (self.load_seconds + work)
-        return inside + self.overheads.trial_seconds + self.overheads.ending_seconds
+        rest = self.overheads.trial_seconds + self.overheads.ending_seconds
+        return inside + rest + self.saving_seconds
 
     def measured(self, inside_seconds: float, overhead_seconds: float) -> Costs:
         """These costs once trials have shown what they take, seconds."""
@@ -107,7 +110,7 @@ class Costs:
 
     def full_run_took(self, seconds: float) -> Costs:
         """These costs once a full run of the same steps has taken ``seconds``."""
-        fixed = self.overheads.trial_seconds + self.overheads.ending_seconds
+        fixed = self.overheads.trial_seconds + self.overheads.ending_seconds + self.saving_seconds
         predicted = (self.full_seconds - fixed) / self.factors.full
         factor = max(LEAST_FULL_SECONDS, seconds - fixed) / predicted
         return replace(self, factors=replace(self.factors, full=factor))
@@ -129,19 +132,22 @@ def predicted_costs(plan: Plan, *, max_concurrent_trials: int, gain: float) -> C
     ``gain`` is of all trials at once over one trial alone; the plan's prediction has what probes
     taught.
     """
-    epochs, time = plan.learning.optimization.num_train_epochs, plan.time
-    full = EVALUATIONS_PER_EPOCH * epochs + 1  # one before the first step
+    time = plan.time
+    epochs = epochs_of(plan.learning, time.steps_per_epoch)
+    full = 1 + evaluations(plan.learning, time.steps_per_epoch)  # one before the first step
+    training_seconds = time.total_seconds - time.evaluation_seconds - time.saving_seconds
     return Costs(
         load_seconds=load_seconds(plan),
-        step_seconds=(time.total_seconds - time.evaluation_seconds) / max(1, time.total_steps),
+        step_seconds=training_seconds / max(1, time.total_steps),
         steps=time.total_steps,
         evaluations=Evaluations(
             seconds=time.evaluation_seconds / full,
-            per_trial=1 + max(1, round(EVALUATIONS / epochs)) * epochs,
+            per_trial=1 + math.ceil(max(1, round(EVALUATIONS / epochs)) * epochs),
             per_full_run=full,
         ),
         max_concurrent_trials=max_concurrent_trials,
         gain=gain,
+        saving_seconds=time.saving_seconds,
     )
 
 

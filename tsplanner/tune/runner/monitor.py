@@ -13,6 +13,7 @@ from typing import Any
 from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
+from tsplanner.planner.steps import epochs_of
 from tsplanner.probe.calibration import note_shortage
 from tsplanner.probe.runner import request_stop
 from tsplanner.training.job import Status
@@ -45,9 +46,9 @@ class RunningTrial:
     """The trial ran out of memory, and the study knows."""
 
     @property
-    def epochs(self) -> int:
+    def epochs(self) -> float:
         """Epochs of the whole trial."""
-        return self.proposal.learning.optimization.num_train_epochs
+        return epochs_of(self.proposal.learning, self.plan.time.steps_per_epoch)
 
     @property
     def evals_per_epoch(self) -> int:

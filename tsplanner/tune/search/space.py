@@ -30,7 +30,8 @@ class Space:
     """LoRA ranks; empty for methods without an adapter."""
     learning_rate: tuple[float, float]
     """Lowest and highest learning rate."""
-    epochs: tuple[int, ...]
+    epochs: tuple[int | float, ...]
+    """Part of an epoch only where a person gave it to plan, and then alone."""
 
     def __post_init__(self) -> None:
         """Refuse an empty or reversed range."""
@@ -38,7 +39,8 @@ class Space:
         if not 0 < low <= high < math.inf:
             raise UsageError(f"--learning-rate {low:g}..{high:g} is not a range above 0")
         for flag, values in (("--lora-rank", self.lora_ranks), ("--epochs", self.epochs)):
-            if any(value < 1 for value in values):
+            alone = flag == "--epochs" and len(values) == 1 and values[0] > 0
+            if any(value < 1 for value in values) and not alone:
                 raise UsageError(f"{flag} must be whole numbers of at least 1")
 
     def clamp(self, learning: LearningSettings) -> LearningSettings:
@@ -84,7 +86,8 @@ def kept_as_given(space: Space, learning: LearningSettings) -> Space:
     if "learning_rate" in given:
         rate = optimization.learning_rate
         space = replace(space, learning_rate=(rate, rate))
-    if "num_train_epochs" in given:
+    # A number of steps decides how long a run is, and epochs then change nothing.
+    if "num_train_epochs" in given or learning.cadence.max_steps is not None:
         space = replace(space, epochs=(optimization.num_train_epochs,))
     return space
 

@@ -23,8 +23,10 @@ def axes(space: Space) -> dict[str, Any]:
     # the sampler suggests all parameters at once.
     found: dict[str, Any] = {
         "learning_rate": FloatDistribution(low, high, log=True),
-        "num_train_epochs": IntDistribution(1, max(space.epochs)),
     }
+    # Part of an epoch was given to plan, so that there is nothing to choose.
+    if all(epochs == int(epochs) for epochs in space.epochs):
+        found["num_train_epochs"] = IntDistribution(1, int(max(space.epochs)))
     if space.lora_ranks:
         found["lora_rank"] = IntDistribution(1, max(space.lora_ranks))
     return found
@@ -42,11 +44,8 @@ def parameters_for(learning: LearningSettings, names: Iterable[str]) -> dict[str
 
 def learning_of(parameters: dict[str, Any], planned: LearningSettings) -> LearningSettings:
     """Optuna's parameters as learning settings; all other settings are as planned."""
-    learning = changed(
-        planned,
-        learning_rate=parameters["learning_rate"],
-        num_train_epochs=parameters["num_train_epochs"],
-    )
+    epochs = parameters.get("num_train_epochs", planned.optimization.num_train_epochs)
+    learning = changed(planned, learning_rate=parameters["learning_rate"], num_train_epochs=epochs)
     rank = parameters.get("lora_rank")
     return learning if rank is None else with_rank(learning, int(rank))
 
