@@ -271,7 +271,7 @@ def test_the_method_folder_tells_a_quantised_base(plan: Plan) -> None:
         ("time.step_seconds", float("nan"), "NaN is not a JSON value"),
         ("memory.process_bytes.expected", 0, "memory estimate"),
         ("hardware.batch.micro_batch_size", 2**40, "micro_batch_size must be at most"),
-        ("learning.optimization.num_train_epochs", 0, "num_train_epochs must be at least 1"),
+        ("learning.optimization.num_train_epochs", 0, "num_train_epochs must be above 0"),
         ("learning.data.validation_fraction", 2.0, "validation_fraction must be in"),
         ("model.architecture.layer.linears", [], "lacks linears that every decoder layer has"),
     ],

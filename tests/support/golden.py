@@ -30,6 +30,19 @@ LORA, DORA, RSLORA = FinetuningType.LORA, FinetuningType.DORA, FinetuningType.RS
 FULL, FREEZE = FinetuningType.FULL, FinetuningType.FREEZE
 HALF = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
 
+KNOBS = {
+    "max_steps": 21,
+    "eval_steps": 4,
+    "save_steps": 6,
+    "early_stopping_patience": 2,
+    "neftune_noise_alpha": 5.0,
+    "warmup_steps": 3,
+    "weight_decay": 0.01,
+    "max_grad_norm": 0.3,
+    "lr_scheduler_type": "linear",
+}
+"""Every setting of the length and the pace of a run, away from its default."""
+
 
 class Case(NamedTuple):
     """A plan and what it is exported with."""
@@ -99,6 +112,7 @@ CASES: dict[str, dict[str, Case]] = {
             quantization=Quantization.NF4,
             rows=MESSAGES,
         ),
+        "every_knob": case("qwen2.5-7b", learning=KNOBS),
         "int8": case("gemma-2-9b", quantization=Quantization.INT8, attention=Attention.EAGER),
         "full_zero3": case(
             "qwen2.5-7b", 8, learning={"finetuning_type": FULL}, zero_stage=3, micro_batch_size=1
@@ -173,6 +187,7 @@ CASES: dict[str, dict[str, Case]] = {
         "dora_two_gpus": case("llama-3.1-8b", 2, learning={"finetuning_type": DORA}),
         "rslora_zero2": case("mistral-7b", 4, learning={"finetuning_type": RSLORA}, zero_stage=2),
         "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=MESSAGES),
+        "every_knob": case("qwen2.5-7b", learning=KNOBS),
         "int8": case("qwen2.5-7b", quantization=Quantization.INT8),
         "full_zero3": case(
             "qwen2.5-7b", 8, learning={"finetuning_type": FULL}, zero_stage=3, micro_batch_size=1
@@ -194,6 +209,7 @@ CASES: dict[str, dict[str, Case]] = {
         "dora_two_gpus": case("llama-3.1-8b", 2, learning={"finetuning_type": DORA}),
         "rslora_zero2": case("mistral-7b", 4, learning={"finetuning_type": RSLORA}, zero_stage=2),
         "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=MESSAGES),
+        "every_knob": case("qwen2.5-7b", learning=KNOBS),
         "int8": case("qwen2.5-7b", quantization=Quantization.INT8),
         "full_zero3": case(
             "qwen2.5-7b", 8, learning={"finetuning_type": FULL}, zero_stage=3, micro_batch_size=1

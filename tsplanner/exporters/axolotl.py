@@ -12,8 +12,9 @@ from typing import Any
 
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
+from memory_models.units import ceil_div
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import deepspeed, trainers
+from tsplanner.exporters import cadence, deepspeed, trainers
 from tsplanner.exporters.launch import (
     ExportFile,
     ExportOptions,
@@ -91,6 +92,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         LIMITS,
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
+        *cadence.notes(plan, NAME, ends_early=True),
         *trainers.rows_notes(plan, options, NAME),
         f"sample_packing is off, {trainers.why_unpacked(plan, options)}; sample_packing: true with "
         "flash attention lays short rows end to end, with fewer steps and other figures.",
@@ -200,11 +202,30 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "fp16": hardware.base.autocast is Dtype.FP16,
         "output_dir": options.output_dir,
         "logging_steps": 1,
-        "save_strategy": "epoch",
-        "save_total_limit": 2,
-        **({"eval_strategy": "epoch", "eval_batch_size": 1} if held_out else {}),
+        **cadence.keys(plan),
+        **({**cadence.evaluation_keys(plan), "eval_batch_size": 1} if held_out else {}),
+        **_early_stopping(plan),
         **({"deepspeed": DEEPSPEED} if hardware.sharding.zero_stage else {}),
         **({"ddp_find_unused_parameters": False} if hardware.sharding.world_size > 1 else {}),
+    }
+
+
+def _early_stopping(plan: Plan) -> dict[str, Any]:
+    """Its early stopping, which needs evaluations by steps and a checkpoint at some of them.
+
+    Source: ``check_early_stopping`` of its utils/schemas/validation.py.
+    """
+    wanted = plan.learning.cadence
+    if wanted.early_stopping_patience is None:
+        return {}
+    every = wanted.eval_steps or plan.time.steps_per_epoch
+    saved = wanted.save_steps or every
+    return {
+        "early_stopping_patience": wanted.early_stopping_patience,
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": ceil_div(saved, every) * every,
     }
 
 

@@ -34,6 +34,7 @@ from tsplanner.exporters import mixtures
 from tsplanner.exporters.launch import ExportOptions, Room
 from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.models.quantized import stored_base
+from tsplanner.planner import steps
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.forecast import training_rows
 from tsplanner.planner.plan import Plan, Verdict, verdict_of
@@ -379,7 +380,7 @@ def warmup_steps(plan: Plan) -> int:
 
     A number is exported because each trainer rounds a share of the steps in another way.
     """
-    return -int(-plan.learning.optimization.warmup_ratio * plan.time.total_steps // 1)
+    return steps.warmup_steps(plan.learning, plan.time.total_steps)
 
 
 def differences(plan: Plan, running: Running) -> list[str]:

@@ -13,7 +13,7 @@ from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
 from tsplanner.datasets.records import LossOn
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import accelerate, trainers
+from tsplanner.exporters import accelerate, cadence, trainers
 from tsplanner.exporters.launch import ExportFile, ExportOptions, Room, comments, header, one_line
 from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.rows.form import FOLDER, RowsAs
@@ -75,6 +75,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         LIMITS,
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
+        *cadence.notes(plan, NAME, ends_early=False),
         *trainers.rows_notes(plan, options, NAME),
         f"packing and padding_free are off, {trainers.why_unpacked(plan, options)}; packing: true "
         "with flash attention lays short rows end to end, with fewer steps and other figures.",
@@ -150,10 +151,9 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "fp16": hardware.base.autocast is Dtype.FP16,
         "output_dir": options.output_dir,
         "logging_steps": 1,
-        "save_strategy": "epoch",
-        "save_total_limit": 2,
+        **cadence.keys(plan),
         "report_to": "none",
-        "eval_strategy": "epoch" if trainers.held_out_rows(plan) else "no",
+        **(cadence.evaluation_keys(plan) or {"eval_strategy": "no"}),
         "per_device_eval_batch_size": 1,
         "accelerate_config": accelerate.CONFIG,
     }

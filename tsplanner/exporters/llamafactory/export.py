@@ -14,7 +14,7 @@ from memory_models.activations.liger.patches import LIGER_VERSION
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, LossKernel
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import deepspeed, trainers
+from tsplanner.exporters import cadence, deepspeed, trainers
 from tsplanner.exporters.launch import (
     ExportFile,
     ExportOptions,
@@ -152,7 +152,10 @@ def _limits(architecture: Architecture) -> list[str]:
 
 def _notes(plan: Plan, under: Running) -> list[str]:
     """Differences between the run and the plan."""
-    found = trainers.differences(plan, under)
+    found = [
+        *trainers.differences(plan, under),
+        *cadence.notes(plan, NAME, ends_early=True),
+    ]
     if under.loss_kernel is LossKernel.LIGER:
         found.append(
             f"Loss, norms, rotation and MLP are liger's (enable_liger_kernel), sized as of "

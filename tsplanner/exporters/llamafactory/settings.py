@@ -22,7 +22,7 @@ from memory_models.settings import (
 )
 from memory_models.states.chatts_remote_code import as_released
 from tsplanner.datasets.records import LossOn
-from tsplanner.exporters import mixtures, trainers
+from tsplanner.exporters import cadence, mixtures, trainers
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory import tables
 from tsplanner.exporters.rows.form import RowsAs
@@ -121,7 +121,7 @@ def sections(
         "model": _model(plan, options, architecture),
         "method": _method(plan, architecture),
         "dataset": _dataset(plan, options, architecture),
-        "output": _output(options),
+        "output": _output(plan, options),
         "train": _train(plan),
         "precision": _precision(plan),
         "launch": _launch(plan, architecture),
@@ -192,12 +192,11 @@ def _dataset(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     return found | LOSS[plan.learning.data.loss_on]
 
 
-def _output(options: ExportOptions) -> dict[str, Any]:
+def _output(plan: Plan, options: ExportOptions) -> dict[str, Any]:
     return {
         "output_dir": options.output_dir,
         "logging_steps": 1,
-        "save_strategy": "epoch",
-        "save_total_limit": 2,
+        **cadence.keys(plan),
         "plot_loss": True,
         "report_to": "none",
     }
@@ -240,4 +239,13 @@ def _launch(plan: Plan, architecture: Architecture) -> dict[str, Any]:
 def _evaluation(plan: Plan) -> dict[str, Any]:
     if trainers.held_out_rows(plan) == 0:
         return {}
-    return {"eval_strategy": "epoch", "per_device_eval_batch_size": 1}
+    found = {**cadence.evaluation_keys(plan), "per_device_eval_batch_size": 1}
+    patience = plan.learning.cadence.early_stopping_patience
+    if patience is not None:
+        # Its callback asks for the metric by which the best evaluation is known.
+        found |= {
+            "early_stopping_steps": patience,
+            "metric_for_best_model": "eval_loss",
+            "greater_is_better": False,
+        }
+    return found
