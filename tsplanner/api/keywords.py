@@ -35,12 +35,22 @@ class PlanKeywords(TypedDict, total=False):
     freeze_trainable_layers: int | None
     learning_rate: float | None
     timeseries_lr: float | None
-    epochs: int | None
+    warmup_ratio: float | None
+    warmup_steps: int | None
+    weight_decay: float | None
+    max_grad_norm: float | None
+    neftune_noise_alpha: float | None
+    epochs: float | None
+    max_steps: int | None
     effective_batch: int | None
     cutoff_len: int | None
     sequence_length: int | None
     validation_fraction: float | None
+    eval_steps: int | None
+    save_steps: int | None
+    early_stopping_patience: int | None
     seed: int | None
+    lr_scheduler_type: str | None
     loss_on: str | None
     world_size: int | None
     micro_batch_size: int | None
@@ -58,7 +68,7 @@ class PlanKeywords(TypedDict, total=False):
     fsdp: bool | None
     offload_optimizer: bool | None
     offload_param: bool | None
-    streamed_layers: str | None
+    streamed_layers: int | None
     host_checkpoints: bool | None
     passes_together: int | None
     deepspeed: str | os.PathLike[str] | None

@@ -43,6 +43,7 @@ class Saver:
         Path(folder).mkdir()
         (Path(folder) / "adapter_model.safetensors").write_text(self.text)
         (Path(folder) / "training_args.bin").write_text("pickle")
+        (Path(folder) / "README.md").write_text("# Model Card for Model ID")
 
 
 def test_an_adapter_is_read_back_into_its_model(tmp_path: Path) -> None:
@@ -65,14 +66,19 @@ def test_an_adapter_is_read_back_into_its_model(tmp_path: Path) -> None:
 
 
 def test_weights_replace_older_ones_in_one_rename(tmp_path: Path) -> None:
-    """Nothing half-written stays beside them, and no pickle."""
+    """Nothing half-written stays beside them, no pickle and no empty card; the tokenizer does."""
     plan, run = tiny.plan(tmp_path / "plan"), tmp_path / "run"
     (run / ".adapter.new").mkdir(parents=True)
     for text in ("first", "second"):
         found = save_weights(Saver(text), plan, run)
     assert found == run / "adapter"
     assert [path.name for path in run.iterdir()] == ["adapter"]
-    assert [path.name for path in found.iterdir()] == ["adapter_model.safetensors"]
+    assert sorted(path.name for path in found.iterdir()) == [
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
     assert (found / "adapter_model.safetensors").read_text() == "second"
     save_weights(Saver("last"), plan, run, "adapter-last")
     assert sorted(path.name for path in run.iterdir()) == ["adapter", "adapter-last"]

@@ -8,20 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support import tiny
 from tsplanner.training.job import Job, JobKind
+from tsplanner.training.memory import Unmetered
+from tsplanner.training.record import Evaluation
 from tsplanner.training.solo import trainer
-from tsplanner.training.solo.trainer import eval_steps
-
-
-def test_evaluations_are_spread_evenly_and_end_each_epoch() -> None:
-    """Two epochs of 5 steps with two evaluations each: steps 2, 5, 7 and 10."""
-    assert sorted(eval_steps(10, 5, 2)) == [2, 5, 7, 10]
-    assert sorted(eval_steps(3, 3, 1)) == [3]
-    assert sorted(eval_steps(1, 1, 6)) == [1]
+from tsplanner.training.solo.recorder import Recorder
 
 
 def job(folder: Path, kind: JobKind, **more: Any) -> Job:
@@ -70,13 +63,49 @@ def test_a_probe_runs_a_few_micro_batches_of_each_step(
     assert trainer.accumulation(replace(base, plan=plan)) == expected
 
 
-@given(steps=st.integers(1, 60), epoch=st.integers(1, 20), evals=st.integers(1, 8))
-def test_evaluations_lie_within_the_run_and_end_it(steps: int, epoch: int, evals: int) -> None:
-    """Never before the first step, always after the last of every epoch."""
-    found = trainer.eval_steps(steps, epoch, evals)
-    assert all(1 <= step <= steps for step in found)
-    assert {min(steps, (number + 1) * epoch) for number in range(-(-steps // epoch))} <= found
-    assert len(found) <= evals * -(-steps // epoch)
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(JobKind.TRAIN, [4, 8, 10]), (JobKind.TRIAL, [5, 10])]
+)
+def test_a_full_run_evaluates_when_the_plan_says_and_a_trial_when_the_search_does(
+    tmp_path: Path, kind: JobKind, expected: list[int]
+) -> None:
+    """Every 4 of 10 steps and at the end; a trial at the ends of its epochs of 5 steps."""
+    base = job(tmp_path, kind)
+    asked = replace(base, plan=tiny.with_learning(base.plan, eval_steps=4))
+    assert sorted(trainer.eval_steps(asked, 10, 5)) == expected
+
+
+def test_steps_and_cadence_go_to_trainer(tmp_path: Path) -> None:
+    """A number of steps goes before the epochs, and a number of warm-up steps before the share."""
+    base = job(tmp_path, JobKind.TRAIN)
+    plan = tiny.with_learning(
+        base.plan, max_steps=7, save_steps=3, warmup_steps=4, num_train_epochs=0.5
+    )
+    found = trainer.training_arguments(replace(base, plan=plan), total_steps=7, evaluate=True)
+    assert (found.max_steps, found.num_train_epochs, found.warmup_steps) == (7, 0.5, 4)
+    assert (found.save_strategy, found.save_steps) == ("steps", 3)
+
+
+def ended_early(folder: Path, kind: JobKind, losses: list[float], patience: int | None) -> str:
+    """Why a run with these held-out losses ends now; empty: it goes on."""
+    base = job(folder, kind)
+    plan = tiny.with_learning(base.plan, early_stopping_patience=patience)
+    asked = replace(base, plan=plan)
+    recorder = Recorder(asked, Unmetered())
+    recorder.evaluations = [
+        Evaluation(epoch=float(step), step=step, loss=loss) for step, loss in enumerate(losses, 1)
+    ]
+    return recorder.message if trainer.early_end(asked, recorder) else ""
+
+
+def test_a_run_ends_once_its_held_out_loss_has_not_fallen_for_long_enough(tmp_path: Path) -> None:
+    """The best of 2.0, 1.5, 1.6, 1.5 is the second: two evaluations have passed since."""
+    losses = [2.0, 1.5, 1.6, 1.5]
+    why = ended_early(tmp_path, JobKind.TRAIN, losses, 2)
+    assert why == "ended early: no lower held-out loss in 2 evaluations after step 2"
+    for kind, patience in ((JobKind.TRAIN, 3), (JobKind.TRAIN, None), (JobKind.TRIAL, 2)):
+        assert ended_early(tmp_path, kind, losses, patience) == ""
+    assert ended_early(tmp_path, JobKind.TRAIN, [], 1) == ""
 
 
 def test_steps_of_an_epoch_are_those_of_the_forecast(tmp_path: Path) -> None:

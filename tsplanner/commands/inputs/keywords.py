@@ -41,13 +41,11 @@ def words(
     known = keywords(parser, without)
     line: list[str] = []
     for name, value in given.items():
-        if value is not None and name not in known and _is_alias(name, parser):
-            line += _alias_words(name, value)
-            continue
-        if name not in known:
+        alias = name not in known and _is_alias(name, parser)
+        if name not in known and not alias:
             raise UsageError(f"{verb} takes no {named(name)}.{did_you_mean(name, known)}")
         if value is not None:
-            line += _words(name, known[name], value)
+            line += _alias_words(name, value) if alias else _words(name, known[name], value)
     return line
 
 
@@ -62,7 +60,7 @@ def _alias_words(name: str, value: object) -> Iterator[str]:
     if isinstance(value, bool):
         value = str(value).lower()
     values = list(value) if isinstance(value, list | tuple) else [value]
-    yield from (f"--{key(name)}", ",".join(map(_text, values)))
+    yield from (f"--{name}", ",".join(map(_text, values)))
 
 
 def keywords(

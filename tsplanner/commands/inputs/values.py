@@ -186,10 +186,12 @@ def probe_steps(text: str) -> int:
 
 def number_of_epochs(text: str) -> int | float:
     """Passes over the rows: a whole number, or part of one such as 0.5."""
-    value = positive_float(text)
-    if value > _LARGEST:
-        raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
-    return int(value) if value == int(value) else value
+    try:
+        int(text)
+    except ValueError:
+        value = positive_float(text)
+        return int(value) if value == int(value) else value
+    return positive(text)
 
 
 def layers(text: str) -> int | str:

@@ -39,3 +39,21 @@ def renderer(
         found = TemplateRenderer(texts, special_tokens(tokenizer_folder), loss_on)
     found.begin = begin_token(tokenizer_folder)
     return found
+
+
+def template_beside(tokenizer_folder: Path, *, has_encoder: bool) -> str | None:
+    """The chat template of rows that a tokenizer's folder does not have; None: it has one.
+
+    It ends where the folder's own tokenizer ends an answer, and begins as the rows did. Also None
+    for a folder without a tokenizer.json.
+    """
+    from tsplanner.datasets.rendering.fixed import CHATTS_TEMPLATE, PLAIN_TEMPLATE
+    from tsplanner.datasets.rendering.folder import begin_token, template_texts
+
+    no_tokenizer = not (tokenizer_folder / "tokenizer.json").is_file()
+    if no_tokenizer or template_texts(tokenizer_folder) is not None:
+        return None
+    if has_encoder:
+        return CHATTS_TEMPLATE
+    begin = "{{- bos_token }}\n" if begin_token(tokenizer_folder) else ""
+    return begin + PLAIN_TEMPLATE

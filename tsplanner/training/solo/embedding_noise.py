@@ -100,9 +100,10 @@ class NoisyTrainer(PulsingTrainer):
     noise: EmbeddingNoise | None = None
     """None: there is none."""
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+    def training_step(self, *args: Any, **options: Any) -> Any:
         """One pass."""
         if self.noise is None:
-            return super().training_step(model, inputs, *args, **options)
+            return super().training_step(*args, **options)
+        model, inputs, *rest = args
         with self.noise.within(inputs, self.state.global_step) as given:
-            return super().training_step(model, given, *args, **options)
+            return super().training_step(model, given, *rest, **options)

@@ -8,8 +8,10 @@ from typing import Any
 
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
+from tsplanner.training.solo.tokenizer_files import copy_tokenizer
 
 CHECKPOINTS = "checkpoints"
+CARD = "README.md"
 
 
 def weights_folder(plan: Plan) -> str:
@@ -34,6 +36,9 @@ def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None
     if distributed.is_main():
         # Trainer writes its arguments as a pickle, which can run code; plan.json has all settings.
         (fresh / "training_args.bin").unlink(missing_ok=True)
+        # PEFT's card has headings and nothing under them; ours is written once the run is over.
+        (fresh / CARD).unlink(missing_ok=True)
+        copy_tokenizer(plan, fresh)
         if final.exists():
             # A folder cannot be renamed onto one that holds files, so the old one is moved first.
             final.rename(old)

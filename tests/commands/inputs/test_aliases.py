@@ -1,0 +1,124 @@
+"""Words of other trainers stand for flags that are here, or are refused with the reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_models.settings import Dtype, FinetuningType, Quantization
+from tsplanner.commands.inputs.aliases import REFUSED, WORDS, is_taken, own_words, table
+from tsplanner.commands.inputs.keywords import options, words
+from tsplanner.commands.inputs.options import learning_values, pins
+from tsplanner.commands.inputs.verbs import verb_parser
+from tsplanner.errors import UsageError
+
+PLAN = verb_parser("plan")
+
+
+def ours(line: str) -> str:
+    """A command line of plan in our own words."""
+    return " ".join(own_words(line.split(), PLAN))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "expected"),
+    [
+        ("--num_train_epochs 2 --lora_r=16", "--epochs 2 --lora-rank 16"),
+        # A flag of our own, spelled as Python spells names.
+        ("--learning_rate 1e-4 --max_grad_norm=0.3", "--learning-rate 1e-4 --max-grad-norm=0.3"),
+        ("--max-seq-length 4096", "--cutoff-len 4096"),
+        ("--bf16 --lr 1e-4", "--model-dtype bf16 --learning-rate 1e-4"),
+        ("--bf16 true --fp16 False", "--model-dtype bf16"),
+        ("--load_in_4bit --adapter qlora", "--quantization nf4 --finetuning-type qlora"),
+        (
+            "--quantization_bit 8 --flash_attn fa2",
+            "--quantization int8 --attention flash_attention_2",
+        ),
+        ("--torch_dtype auto --use_dora", "--finetuning-type dora"),
+        ("--use_gradient_checkpointing unsloth", "--gradient-checkpointing on"),
+        ("--random_state 3407 --early_stopping_steps 2", "--seed 3407 --early-stopping-patience 2"),
+        # What nobody has stays as it was typed, and argparse refuses it.
+        ("--no_such_flag 3 --epochs 2", "--no_such_flag 3 --epochs 2"),
+    ],
+)
+def test_a_word_of_another_trainer_is_our_flag(theirs: str, expected: str) -> None:
+    """With the value as we write it."""
+    assert ours(theirs) == expected
+
+
+def test_a_whole_line_of_another_trainer_makes_the_plan_that_it_means() -> None:
+    """As TRL's command line has it."""
+    line = (
+        "--model_name_or_path qwen2.5-7b --num_train_epochs 2 --per_device_train_batch_size 2 "
+        "--gradient_accumulation_steps 8 --lora_r 32 --use_rslora --load_in_4bit --bf16"
+    )
+    parsed = options("plan", line.split())
+    assert parsed.model == "qwen2.5-7b"
+    assert learning_values(parsed) == {
+        "finetuning_type": FinetuningType.RSLORA,
+        "lora_rank": 32,
+        "num_train_epochs": 2,
+        "effective_batch_size": 16,
+    }
+    found = pins(parsed)
+    assert found.get("micro_batch_size") == 2
+    assert found.get("quantization") is Quantization.NF4
+    assert found.get("model_dtype") is Dtype.BF16
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_word_without_a_flag_is_refused_with_the_reason(name: str) -> None:
+    """One sentence, in the spelling that was typed."""
+    typed = f"--{name.replace('-', '_')}"
+    with pytest.raises(UsageError) as refused:
+        ours(f"{typed} 1")
+    assert str(refused.value) == f"{typed} is no setting here: {REFUSED[name]}."
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--bf16 maybe", "--bf16 takes true or false, not 'maybe'"),
+        ("--num_train_epochs", "--num_train_epochs has no value: it stands for --epochs"),
+    ],
+)
+def test_a_word_with_a_wrong_value_is_refused(line: str, says: str) -> None:
+    """Before argparse sees it."""
+    with pytest.raises(UsageError, match=says):
+        ours(line)
+
+
+def test_every_word_stands_for_a_flag_of_plan_and_hides_none() -> None:
+    """A word that is spelled as a flag here would never be read."""
+    known = PLAN._option_string_actions
+    assert {word.flag for word in WORDS.values()} <= set(known)
+    assert not {f"--{name}" for name in (*WORDS, *REFUSED)} & set(known)
+    assert [name for name, _, _ in table()] == sorted(each.replace("-", "_") for each in WORDS)
+
+
+def test_words_count_on_verbs_that_have_their_flag() -> None:
+    """Estimate has a rank and no learning rate; train has neither."""
+    assert is_taken("lora-r", verb_parser("estimate"))
+    assert not is_taken("lr", verb_parser("estimate"))
+    assert not is_taken("lora-r", verb_parser("train"))
+    assert not is_taken("packing", verb_parser("train"))
+
+
+def test_python_takes_the_same_words() -> None:
+    """As keywords, with True and lists for what they are on the command line."""
+    line = words(
+        "plan",
+        {
+            "num_train_epochs": 0.5,
+            "bf16": True,
+            "lora_target_modules": ["q_proj", "v_proj"],
+            "gradient_accumulation_steps": 2,
+            "micro_batch_size": 4,
+            "load_in_8bit": None,
+        },
+    )
+    parsed = options("plan", line)
+    assert (parsed.epochs, parsed.model_dtype) == (0.5, "bf16")
+    assert parsed.lora_target == ("q_proj", "v_proj")
+    assert learning_values(parsed)["effective_batch_size"] == 8
+    with pytest.raises(UsageError, match="label_smoothing_factor is no setting here"):
+        options("plan", words("plan", {"label_smoothing_factor": 0.1}))
