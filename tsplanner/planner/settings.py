@@ -16,6 +16,7 @@ from memory_models.settings import (
     Streaming,
     TrainingSettings,
     at_least_one,
+    flat,
     paths,
 )
 from memory_models.settings.records import LARGEST_COUNT
@@ -128,6 +129,23 @@ class LearningSettings:
             raise ValueError(
                 "early_stopping_patience needs held-out rows: validation_fraction cannot be 0"
             )
+
+
+PACE = (
+    "max_steps",
+    "warmup_ratio",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "neftune_noise_alpha",
+)
+"""Settings that are learned with beside method, rate, schedule, epochs and batch."""
+
+
+def pace_given(learning: LearningSettings) -> dict[str, object]:
+    """Those of them that are not at their defaults."""
+    own, usual = flat(learning), flat(LearningSettings())
+    return {name: own[name] for name in PACE if own[name] != usual[name]}
 
 
 def _default_batch() -> BatchLayout:

@@ -53,6 +53,13 @@ def test_checked_values_stand_beside_the_loss(tmp_path: Path) -> None:
     assert values_sentences(RECORD) == []
 
 
+def test_a_run_that_ended_early_says_why(tmp_path: Path) -> None:
+    """Below the line of its figures."""
+    early = replace(RECORD, message="ended early: no lower held-out loss in 2 evaluations")
+    lines = outcome_lines(tiny.plan(tmp_path), FOLDER, early)
+    assert lines[1] == "ended early: no lower held-out loss in 2 evaluations"
+
+
 def test_a_run_that_failed_says_how_to_go_on(tmp_path: Path) -> None:
     """The folder keeps the checkpoints that --resume starts from."""
     failed = replace(RECORD, status=Status.DEVICE_OOM, message="the GPU is full")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.support.hand_made import HELD_OUT, summary
 from tsplanner.report.messages.translate import Language, messages, translate
 from tsplanner.report.page import Text
@@ -40,6 +42,15 @@ def test_an_unknown_value_is_not_equal_to_another_unknown_value() -> None:
     found = FACTS["fact_seed"](unknown, unknown)
     assert found is not None
     assert [say(text) for text in found] == ["not known", "not known"]
+
+
+def test_warm_up_and_noise_set_runs_apart_where_they_are_not_the_usual_ones() -> None:
+    """The usual ones have one word."""
+    usual, other = summary(), summary("b")
+    noisy = replace(other, settings=replace(other.settings, pace="neftune_noise_alpha 5"))
+    found = FACTS["fact_pace"](usual, noisy)
+    assert found is not None
+    assert [say(text) for text in found] == ["defaults", "neftune_noise_alpha 5"]
 
 
 def test_methods_without_adapters_share_their_lack_of_a_rank() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tests.support import tiny
 from tests.support.hand_made import summary, trained
 from tests.support.pages import blocks_of, page_of
 from tsplanner.report.messages.translate import Language, translate
@@ -117,3 +118,19 @@ def test_right_values_have_a_column_where_any_were_checked() -> None:
     without = results([summary("a"), summary("b")]).blocks[0]
     assert isinstance(without, Table)
     assert len(without.columns) == len(headings) - 1
+
+
+def test_a_run_that_ended_early_says_so_in_both_languages(tmp_path: Path) -> None:
+    """Ten of forty steps; a run that got to its last step says nothing."""
+    run = trained(tmp_path)
+    assert run.plan is not None
+    plan = tiny.with_learning(run.plan, early_stopping_patience=2)
+    whole = replace(run, plan=replace(plan, time=replace(plan.time, total_steps=10)))
+    assert [each for each in results([whole]).blocks if isinstance(each, Bullets)] == []
+    early = replace(run, plan=replace(plan, time=replace(plan.time, total_steps=40)))
+    (bullets,) = [each for each in results([early]).blocks if isinstance(each, Bullets)]
+    (told,) = bullets.items
+    assert translate(told, EN) == (
+        "a ended early, after 10 of 40 steps: its held-out loss had not fallen for 2 evaluations."
+    )
+    assert "10/40" in translate(told, Language.ZH)

@@ -18,7 +18,7 @@ from tsplanner.tune.study.fingerprint import dataset_digest, digest, fingerprint
 def differing(one: Plan, other: Plan) -> list[str]:
     """The parts in which two fingerprints differ."""
     mine, theirs = fingerprint(one), fingerprint(other)
-    return [key for key in mine if mine[key] != theirs[key]]
+    return [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,9 @@ def differing(one: Plan, other: Plan) -> list[str]:
         ({"cutoff_len": 64}, "batch, cutoff, held-out share and loss"),
         ({"validation_fraction": 0.2}, "batch, cutoff, held-out share and loss"),
         ({"loss_on": LossOn.LAST}, "batch, cutoff, held-out share and loss"),
+        ({"lr_scheduler_type": "linear"}, "schedule and pace"),
+        ({"max_steps": 9}, "schedule and pace"),
+        ({"neftune_noise_alpha": 5.0}, "schedule and pace"),
     ],
 )
 def test_what_makes_trials_incomparable_is_named(

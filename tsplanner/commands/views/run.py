@@ -35,6 +35,7 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
         f"done   {counted(record.steps, 'step')} in {duration(record.timing.seconds)}   {words}"
         f"peak {format_gib(record.memory.process_bytes, unit=True)}, "
         f"predicted {format_gib(predicted, unit=True)}",
+        *([record.message] if record.message else []),
         *(f"values {words}" for words in values_sentences(record)),
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, {answers}report.html, report.md",

@@ -64,7 +64,9 @@ ABOUT: dict[Axis, frozenset[str]] = {
     Axis.HARDWARE: frozenset({"fact_device", "fact_gpus"}),
     Axis.MODEL: frozenset({"fact_model"}),
     Axis.QUANTIZATION: frozenset({"fact_quantization"}),
-    Axis.SETTINGS: frozenset({"fact_method", "fact_rank", "fact_learning_rate", "fact_schedule"}),
+    Axis.SETTINGS: frozenset(
+        {"fact_method", "fact_rank", "fact_learning_rate", "fact_schedule", "fact_pace"}
+    ),
 }
 """Facts that may differ, because the axis is about them."""
 
@@ -97,7 +99,7 @@ NEEDED: dict[Subject, tuple[str, ...]] = {
 """Facts that must be the same, the most important first."""
 
 NAMED: dict[Subject, tuple[str, ...]] = {
-    Subject.LOSS: ("fact_learning_rate", "fact_schedule", "fact_seed"),
+    Subject.LOSS: ("fact_learning_rate", "fact_schedule", "fact_pace", "fact_seed"),
     Subject.SPEED: (
         "fact_gpus",
         "fact_rank",

@@ -68,6 +68,14 @@ def _rank(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
     return _same(lambda run: run.settings.rank)(one, other)
 
 
+def _pace(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
+    found = _same(lambda run: run.settings.pace)(one, other)
+    if found is None:
+        return None
+    mine, theirs = (words("pace_default") if text == "" else text for text in found)
+    return mine, theirs
+
+
 def _lengths(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
     mine, theirs = one.dataset.mean_sequence, other.dataset.mean_sequence
     if abs(mine - theirs) <= SAME_LENGTH * max(mine, theirs):
@@ -141,6 +149,7 @@ FACTS: dict[str, Fact] = {
     "fact_epochs": _same(lambda run: number(run.outcome.epochs)),
     "fact_learning_rate": _same(lambda run: run.settings.learning_rate),
     "fact_schedule": _same(lambda run: run.settings.schedule),
+    "fact_pace": Fact(key=lambda run: run.settings.pace, differ=_pace),
     "fact_seed": _same(lambda run: run.settings.seed),
     "fact_loss": Fact(key=losses_of, differ=_loss_definition),
     "fact_ended": Fact(key=lambda run: run.outcome.status, differ=_ended),

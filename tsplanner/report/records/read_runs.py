@@ -12,7 +12,7 @@ from tsplanner import runs
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.settings import HardwareSettings, pace_given
 from tsplanner.reading import decoded, read_text
 from tsplanner.report.records.metric_lines import points
 from tsplanner.report.records.overfitting import overfitting, record_points
@@ -186,6 +186,7 @@ def _settings(plan: Plan) -> SettingsSummary:
         effective_batch=hardware.effective_batch_size,
         micro_batch=hardware.batch.micro_batch_size,
         token_budget=hardware.batch.token_budget,
+        pace=", ".join(f"{name} {value:g}" for name, value in pace_given(learning).items()),
     )
 
 

@@ -94,6 +94,7 @@ def _settings(experiment: Experiment) -> SettingsSummary:
         seed=said.get("seed"),
         effective_batch=settings.optimization.effective_batch_size,
         micro_batch=experiment.pins.get("micro_batch_size") or 1,
+        pace=None,
     )
 
 

@@ -78,6 +78,9 @@ class SettingsSummary:
     micro_batch: int
     token_budget: int | None = None
     """Positions per pass of packed rows; None: rows are padded."""
+    pace: str | None = ""
+    """Warm-up, decay, clipping and noise that are not at their defaults, by the settings' names;
+    None: not known."""
 
 
 @frozen

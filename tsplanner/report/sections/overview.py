@@ -136,7 +136,27 @@ def results(runs: Sequence[RunSummary]) -> Section:
             for run in ended
         )
         blocks.append(Bullets(items=items, tone=Tone.WARNING))
+    early = tuple(sentence for run in runs if (sentence := _early(runs, run)) is not None)
+    if early:
+        blocks.append(Bullets(items=early))
     return Section(name="results", heading=words("section_results"), blocks=tuple(blocks))
+
+
+def _early(runs: Sequence[RunSummary], run: RunSummary) -> Text | None:
+    """That a run ended before its last step, as it was asked to; None: it did not."""
+    plan = run.plan
+    patience = None if plan is None else plan.learning.cadence.early_stopping_patience
+    if plan is None or patience is None or run.outcome.status != Status.OK:
+        return None
+    if run.outcome.steps >= plan.time.total_steps:
+        return None
+    return words(
+        "run_early",
+        run=label(runs, run),
+        steps=str(run.outcome.steps),
+        planned=str(plan.time.total_steps),
+        patience=str(patience),
+    )
 
 
 def _upright(columns: tuple[Column, ...], rows: tuple[tuple[Text, ...], ...]) -> Table:

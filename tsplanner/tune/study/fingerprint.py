@@ -9,6 +9,7 @@ from pathlib import Path
 from tsplanner.datasets.files.folders import dataset_files
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings, pace_given
 
 
 def fingerprint(plan: Plan) -> dict[str, str]:
@@ -22,7 +23,10 @@ def fingerprint(plan: Plan) -> dict[str, str]:
         learning.data.validation_fraction,
         learning.data.loss_on,
     )
-    return {
+    # Searches before there were flags for these had all of them at their defaults.
+    pace = {"lr_scheduler_type": learning.optimization.lr_scheduler_type} | pace_given(learning)
+    unusual = pace != {"lr_scheduler_type": LearningSettings().optimization.lr_scheduler_type}
+    found = {
         "model": f"{plan.model.name} {digest(json.dumps(plan.model.config, sort_keys=True))}",
         "dataset": f"{plan.dataset.name} {dataset_digest(plan)}",
         "method": str(learning.method.finetuning_type),
@@ -30,6 +34,7 @@ def fingerprint(plan: Plan) -> dict[str, str]:
         "split seed": str(learning.data.split_seed),
         "batch, cutoff, held-out share and loss": " ".join(str(value) for value in fixed),
     }
+    return found | ({"schedule and pace": str(pace)} if unusual else {})
 
 
 def dataset_digest(plan: Plan) -> str:

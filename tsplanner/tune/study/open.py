@@ -98,11 +98,11 @@ def _check(study: Any, plan: Plan, folder: Path) -> None:
                 f"{folder} holds a search whose note of {key} is damaged: it is left as it is; "
                 "search in a new run folder."
             )
-    changed = next((key for key in own if own[key] != known.get(key)), None)
+    changed = next((key for key in {**own, **known} if own.get(key) != known.get(key)), None)
     if changed is not None:
         raise TsplannerError(
             f"{folder} holds a search with another {changed} ({known.get(changed)}, now "
-            f"{own[changed]}): resume it with its own plan, or search in a new run folder."
+            f"{own.get(changed)}): resume it with its own plan, or search in a new run folder."
         )
 
 
