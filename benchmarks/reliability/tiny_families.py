@@ -1,4 +1,4 @@
-"""Tiny folders of published families through the real command line: plan, probe, train, load.
+"""Tiny folders of published families through the real command line: plan, probe, train, merge.
 
     python benchmarks/reliability/tiny_families.py CONFIGS [NAME ...]
     python benchmarks/reliability/tiny_families.py CONFIGS --recipes full dora kept --no-probe
@@ -6,8 +6,8 @@
 
 CONFIGS is a folder of folders that each hold a ``config.json``. Each becomes a tiny model of the same
 family with random weights, saved as transformers saves it. ``plan --cpu``, ``probe`` and ``train`` (20
-steps) then run on it, and PEFT alone loads the saved adapter on the folder. A line per family and
-recipe, or the refusal. Ends with 1 if what a plan says fits does not run, or if its total is not the
+steps) then run on it, PEFT alone loads the saved adapter on the folder, and ``merge`` puts it into
+the base. A line per family and recipe, or the refusal. Ends with 1 if what a plan says fits does not run, or if its total is not the
 model's own.
 """
 
@@ -162,6 +162,8 @@ def tried(folder: Path, recipe: str, work: Path, probe: bool) -> Finding:
         adapters = sorted(run.rglob("adapter_config.json"))
         if adapters:
             found.steps["adapter"] = load_adapter(folder, adapters[-1].parent)
+            compared = call("merge", str(run))["compared"]
+            found.steps["merge"] = f"off by {compared['difference']:.1e}"
     except (Failure, subprocess.TimeoutExpired) as error:
         found.steps["then"] = f"FAILED {error}"
     except Exception as error:  # of PEFT and transformers, each in its own way

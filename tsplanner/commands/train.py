@@ -22,6 +22,7 @@ from tsplanner.commands.views.run import (
     outcome_lines,
     print_random_weights,
     run_document,
+    use_lines,
 )
 from tsplanner.commands.work.full_run import FullRun, disk_bytes, start_full_run
 from tsplanner.console import command
@@ -203,7 +204,8 @@ def train_in(full: FullRun, *, is_new: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps(run_document(full.folder, record), indent=2))
     else:
-        print("\n".join(outcome_lines(full.plan, full.folder, record)))
+        found = outcome_lines(full.plan, full.folder, record)
+        print("\n".join([*found, *use_lines(full.plan, full.folder, record)]))
     return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
 
 

@@ -20,7 +20,12 @@ from tsplanner.commands.inputs.values import budget_seconds, path, positive
 from tsplanner.commands.train import say_finished
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
-from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
+from tsplanner.commands.views.run import (
+    outcome_lines,
+    print_random_weights,
+    run_document,
+    use_lines,
+)
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
 from tsplanner.commands.work.full_run import FullRun, start_full_run
 from tsplanner.console import command
@@ -251,7 +256,8 @@ def train_best(
     if as_json:
         print(json.dumps(document, indent=2))
     else:
-        print("\n".join(outcome_lines(full.plan, folder, record)))
+        found = outcome_lines(full.plan, folder, record)
+        print("\n".join([*found, *use_lines(full.plan, folder, record)]))
         if controller is not None:
             print(took_words(controller))
     return EXIT_OK if record.status is Status.OK else EXIT_FAILURE

@@ -15,6 +15,7 @@ from tsplanner.training.record import Record
 RUN_FILES = (
     "adapter",
     "model",
+    "merged",
     "checkpoints",
     "metrics.jsonl",
     "record.json",

@@ -64,18 +64,28 @@ def held_out_rows(
     """
     learning = plan.learning.data
     held_out = held_out_places(count, learning.validation_fraction, learning.split_seed)
+    for place, row in enumerate(kept_rows(plan, tokenizer, config)):
+        if place in held_out:
+            yield row.row, encoded(row)
+
+
+def kept_rows(plan: Plan, tokenizer: Any, config: Any) -> Iterator[KeptRow]:
+    """The usable rows of a plan's dataset in file order, read no further than they are asked for.
+
+    Raises TsplannerError as ``stored_rows``.
+    """
     document, job = tokenizer_document(tokenizer), read_job(plan, config)
     library = prepared(importlib.import_module("tokenizers").Tokenizer.from_str(document.decode()))
     reader = RowReader(job, tokenizer_over(library, document))
-    kept = (row for row in reader.rows(reader.raw.rows()) if isinstance(row, KeptRow))
-    for place, row in enumerate(kept):
-        if place in held_out:
-            columns = stored(row)
-            ids = np.array(columns.ids)
-            encoded = EncodedSample(
-                input_ids=ids, labels=labels_of(ids, columns.learned), series=columns.series
-            )
-            yield row.row, encoded
+    yield from (row for row in reader.rows(reader.raw.rows()) if isinstance(row, KeptRow))
+
+
+def encoded(row: KeptRow) -> EncodedSample:
+    """A row as it is trained on."""
+    columns = stored(row)
+    ids = np.array(columns.ids)
+    labels = labels_of(ids, columns.learned)
+    return EncodedSample(input_ids=ids, labels=labels, series=columns.series)
 
 
 def stored_rows(

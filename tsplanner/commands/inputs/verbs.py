@@ -26,6 +26,7 @@ VERBS = {
     "probe": "run the plan for a few real steps and compare",
     "tune": "search rank, learning rate and epochs, then train with the best",
     "train": "the full run of a plan",
+    "merge": "a trained adapter into its base, as one model, checked by its logits",
     "export": "a plan as files for torchrun, accelerate, DeepSpeed, Slurm or SkyPilot",
     "report": "every run on one page (HTML, Markdown), compared where they may be",
     "models": "which models are known by name, how they are sized, what was measured",

@@ -14,6 +14,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.probe.finished import FinishedRun, weights_name
 from tsplanner.probe.runner import to_json
 from tsplanner.report.records.overfitting import overfitting, record_points
+from tsplanner.report.serving import loading, place_in
 from tsplanner.report.text import duration, loss
 from tsplanner.training.job import Status
 from tsplanner.training.record import Record
@@ -39,6 +40,21 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
         *(f"values {words}" for words in values_sentences(record)),
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, {answers}report.html, report.md",
+    ]
+
+
+def use_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
+    """Where a run that is over goes on from here: code that loads it, its card, the merge."""
+    if record.status is not Status.OK:
+        return []
+    place = place_in(plan, folder, weights_name(plan))
+    first, *rest = loading(plan, place)
+    merges = plan.learning.method.finetuning_type.uses_adapter and plan.model.has_weights
+    return [
+        f"use    {first}",
+        *(f"       {line}" for line in rest if line),
+        f"card   {place.weights}/README.md   data, settings, losses, code, vLLM, llama.cpp",
+        *([f"merge  {command('merge', folder)}"] if merges else []),
     ]
 
 

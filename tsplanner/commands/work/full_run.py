@@ -15,10 +15,12 @@ from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.forecast import BYTES_PER_TRAINED_PARAMETER
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.steps import epochs_of
-from tsplanner.probe.finished import finished_run, is_over
+from tsplanner.probe.finished import finished_run, is_over, weights_name
 from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.runner import Server, run_job
+from tsplanner.report.card import write_card
 from tsplanner.report.files import write_run_report
+from tsplanner.report.serving import place_in
 from tsplanner.report.text import duration
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
@@ -72,8 +74,16 @@ def start_full_run(run: FullRun) -> Record:
     if record.status is Status.OK:
         # A run that ended otherwise is resumed from its checkpoints.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        write_run_card(run.plan, record, folder)
     write_run_report(folder, run.saves, run.remarks)
     return record
+
+
+def write_run_card(plan: Plan, record: Record, folder: Path) -> None:
+    """The card beside the weights of a run that is over; those of its last step get the same."""
+    for name in (weights_name(plan), f"{weights_name(plan)}-last"):
+        if (folder / name).is_dir():
+            write_card(plan, record, folder / name, place_in(plan, folder, name))
 
 
 def _record_of_same(run: FullRun) -> Record | None:
