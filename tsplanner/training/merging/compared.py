@@ -78,7 +78,8 @@ def logits_of(asked: Any, rows: Sequence[EncodedSample], pad_id: int = 0) -> Log
 
 def compared(before: Logits, after: Logits, without: Logits, *, from_dataset: bool) -> Compared:
     """``before``: of base and adapter; ``after``: of what was written; ``without``: of the base."""
-    size = _square([_centred(each) for each in before])
+    # Logits that are all alike are of no size, and nothing is a share of that.
+    size = _square([_centred(each) for each in before]) or 1.0
     most = [each.argmax(dim=-1) for each in before]
     same = sum(
         int((one == each.argmax(dim=-1)).sum()) for one, each in zip(most, after, strict=True)
@@ -105,6 +106,6 @@ def _apart(one: Logits, other: Logits) -> float:
 
 
 def _square(parts: Logits) -> float:
-    """Root of the sum of squares; never 0."""
-    total = sum(float(each.double().square().sum()) for each in parts)
-    return float(max(total, 1e-30) ** 0.5)
+    """Root of the sum of squares."""
+    total: float = sum(float(each.double().square().sum()) for each in parts)
+    return total**0.5
