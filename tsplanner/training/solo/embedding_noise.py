@@ -76,7 +76,15 @@ class EmbeddingNoise:
             self.rows = None
 
     def _after(self, _: nn.Module, __: Any, output: Tensor) -> Tensor | None:
-        return None if self.rows is None else output + self.noise(output.detach(), self.rows)
+        if self.rows is None:
+            return None
+        noise = self.noise(output.detach(), self.rows)
+        if not output.is_leaf:
+            return output + noise
+        # Of a frozen embedding the output is where the graph begins; a sum would keep both.
+        with torch.no_grad():
+            output.add_(noise)
+        return None
 
     def noise(self, like: Tensor, rows: Sequence[Place]) -> Tensor:
         """Noise [B, S, D] for embeddings of that shape; none on padding."""
