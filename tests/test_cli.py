@@ -23,7 +23,9 @@ LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
     "--lora-target --modules-to-save --rank-pattern --alpha-pattern --seed --sequence-length "
-    "--timeseries-lr --validation-fraction --loss-on"
+    "--timeseries-lr --validation-fraction --loss-on --max-steps --warmup-ratio --warmup-steps "
+    "--weight-decay --max-grad-norm --neftune-noise-alpha --eval-steps --save-steps "
+    "--early-stopping-patience --lr-scheduler-type --gradient-accumulation-steps"
 )
 PINS = (
     "--attention --checkpointed-layers --deepspeed --fsdp --gradient-checkpointing "
@@ -52,6 +54,7 @@ FLAGS = {
     "--trust-remote-code",
     "train": "--force --json --no-value-check --plan --random-weights --resume --run-folder "
     "--saves --trust-remote-code",
+    "merge": "--cpu --force --json --model-dtype --output --trust-remote-code",
     "export": "--command --force --json --nodes --output --plan --random-weights --rows "
     "--run-folder --saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",

@@ -13,3 +13,8 @@ def test_the_types_for_editors_are_those_of_the_parsers() -> None:
 def test_the_docs_list_every_keyword() -> None:
     """After a change of flags: python -m tests.support.keywords."""
     assert keywords.PAGE.read_text(encoding="utf-8") == keywords.page()
+
+
+def test_the_docs_list_every_word_of_other_trainers() -> None:
+    """After a change of the table: python -m tests.support.keywords."""
+    assert keywords.SETTINGS_PAGE.read_text(encoding="utf-8") == keywords.settings_page()

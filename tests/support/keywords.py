@@ -1,8 +1,9 @@
-"""Writes tsplanner/api/keywords.py and the table of docs/python-api.md from the verbs' parsers.
+"""Writes tsplanner/api/keywords.py and two tables of the docs from the verbs' parsers.
 
     python -m tests.support.keywords
 
-The parsers are the only table of flags; these two are what editors and readers see of it.
+The parsers are the only table of flags, and tsplanner/commands/inputs/aliases.py is that of other
+trainers' words; these are what editors and readers see of them.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from pathlib import Path
 
 from tsplanner.api.estimates import NOT_OF_ESTIMATE
 from tsplanner.api.plans import NOT_OF_A_METHOD, NOT_OF_PLAN
-from tsplanner.commands.inputs import values
+from tsplanner.commands.inputs import aliases, values
 from tsplanner.commands.inputs.keywords import REPEATED, keywords
 from tsplanner.commands.inputs.verbs import verb_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "tsplanner" / "api" / "keywords.py"
 PAGE = ROOT / "docs" / "python-api.md"
+SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 BEGIN, END = "<!-- written by tests/support/keywords.py -->\n", "<!-- to here -->"
 CALLS = {
     "plan": NOT_OF_PLAN,
@@ -112,13 +114,35 @@ def table() -> str:
     return text
 
 
+def words_table() -> str:
+    """The part of docs/settings.md that lists other trainers' words, and those that are refused."""
+    text = "| word | of | here |\n|---|---|---|\n"
+    for name, by, means in aliases.table():
+        text += f"| `{name}` | {by} | {means} |\n"
+    text += "\n| word | why there is no flag |\n|---|---|\n"
+    for name, why in sorted(aliases.REFUSED.items()):
+        text += f"| `{name.replace('-', '_')}` | {why} |\n"
+    return text + "\n"
+
+
 def page() -> str:
     """docs/python-api.md with its table anew."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    return before + BEGIN + "\n" + table() + rest[rest.index(END) :]
+    return renewed(PAGE, table())
+
+
+def settings_page() -> str:
+    """docs/settings.md with its tables anew."""
+    return renewed(SETTINGS_PAGE, words_table())
+
+
+def renewed(path: Path, tables: str) -> str:
+    """A page with other tables between its marks."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    return before + BEGIN + "\n" + tables + rest[rest.index(END) :]
 
 
 if __name__ == "__main__":
     MODULE.write_text(module(), encoding="utf-8")
     if PAGE.exists():
         PAGE.write_text(page(), encoding="utf-8")
+        SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")

@@ -8,16 +8,16 @@ import pytest
 
 pytest.importorskip("torch")
 
-from memory_models.settings import (  # noqa: E402
+from memory_models.settings import (
     FinetuningType,
     LossKernel,
     TrainingSettings,
     from_flat,
 )
-from tests.support.small_models import CONFIGS  # noqa: E402
-from tsplanner.tracing import trace  # noqa: E402
-from tsplanner.tracing.records import Subject, TraceRequest  # noqa: E402
-from tsplanner.training.solo.embedding_noise import EmbeddingNoise  # noqa: E402
+from tests.support.small_models import CONFIGS
+from tsplanner.tracing import trace
+from tsplanner.tracing.records import Subject, TraceRequest
+from tsplanner.training.solo.embedding_noise import EmbeddingNoise
 
 pytestmark = pytest.mark.slow
 

@@ -50,7 +50,7 @@ WORDS: dict[str, Word] = {
     "tokenizer-name-or-path": Word(flag="--tokenizer", by=(FACTORY,)),
     "num-train-epochs": Word(flag="--epochs", by=(HF, TRL, FACTORY, UNSLOTH)),
     "num-epochs": Word(flag="--epochs", by=(AXOLOTL,)),
-    "lr": Word(flag="--learning-rate", by=(AXOLOTL,)),
+    "lr": Word(flag="--learning-rate", by=("torchtune",)),
     "lr-scheduler": Word(flag="--lr-scheduler-type", by=(AXOLOTL,)),
     "gradient-clipping": Word(flag="--max-grad-norm", by=("DeepSpeed",)),
     "clip-grad": Word(flag="--max-grad-norm", by=("Megatron",)),
