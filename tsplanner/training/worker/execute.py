@@ -214,7 +214,6 @@ def build_trainer(
     layer_major = None if streamed is None else streamed.attach(trained)
     if shares:
         share_out(trained, device)
-    noise = embedding_noise(plan, trained)
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,
@@ -226,7 +225,7 @@ def build_trainer(
         data_collator=collator,
         callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
     )
-    built.layer_major, built.noise = layer_major, noise
+    built.layer_major, built.noise = layer_major, embedding_noise(plan, trained)
     built.passes_together = plan.hardware.streaming.passes_together
     built.evaluated_together = plan.hardware.batch.gradient_accumulation_steps
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
