@@ -118,6 +118,32 @@ def test_an_epoch_is_its_micro_batches_and_one_optimizer_step_for_each_full_batc
     assert found.total_seconds == 107
 
 
+def test_a_number_of_steps_is_whole_epochs_and_full_steps_after_them() -> None:
+    """Eight steps of 23 micro-batches per six: those, and two steps of four micro-batches more."""
+    hardware = from_flat(HardwareSettings, micro_batch_size=4, gradient_accumulation_steps=4)
+    learning = from_flat(LearningSettings, max_steps=8, eval_steps=3)
+    found = forecast(ROWS, learning, hardware, STEP, 0.5, NOTHING_ONCE)
+    assert (found.steps_per_epoch, found.total_steps) == (6, 8)
+    assert found.training_seconds == 23 + 2 * 4 + 8
+    # After steps 3, 6 and 8, and before the first one.
+    assert found.evaluation_seconds == 4 * 10 * 0.5
+    half = from_flat(LearningSettings, num_train_epochs=0.5)
+    assert forecast(ROWS, half, hardware, STEP, 0.5, NOTHING_ONCE).total_steps == 3
+
+
+def test_every_checkpoint_takes_its_bytes_to_the_disk() -> None:
+    """12 bytes of a billion parameters at 1 GB/s: 12 s each, one an epoch or every two steps."""
+    hardware = from_flat(HardwareSettings, micro_batch_size=4, gradient_accumulation_steps=4)
+    for learning, seconds in (
+        (from_flat(LearningSettings, num_train_epochs=2), 24),
+        (from_flat(LearningSettings, num_train_epochs=2, save_steps=2), 72),
+    ):
+        found = forecast(ROWS, learning, hardware, STEP, 0.5, NOTHING_ONCE, 10**9)
+        assert found.saving_seconds == seconds
+        rest = found.training_seconds + found.evaluation_seconds
+        assert found.total_seconds == rest + seconds
+
+
 def test_the_first_step_and_every_new_width_are_paid_once() -> None:
     """Rows of one length: 2 s once, 0.9 s for its width in training and a third of it again."""
     alike = changed(ROWS, quantiles=(200, 200), longest=200)

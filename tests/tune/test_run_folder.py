@@ -226,6 +226,14 @@ def test_a_search_with_nothing_left_to_search_is_refused(tmp_path: Path) -> None
     assert (found.lora_ranks, found.epochs) == ((4,), (2,))
 
 
+def test_epochs_are_not_searched_where_the_plan_has_a_number_of_steps(tmp_path: Path) -> None:
+    """Every trial would be the same."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), max_steps=7)
+    assert search_space(SpaceOptions(), plan).epochs == (2,)
+    with pytest.raises(UsageError, match="the plan has --max-steps 7"):
+        search_space(SpaceOptions(epochs="1,2"), plan)
+
+
 def test_a_probed_plan_is_searched_with_its_measured_seconds(tmp_path: Path) -> None:
     """Half the predicted seconds were measured."""
     plan, file = tiny.plan(tmp_path), tmp_path / "saves" / "tiny" / "plan.json"

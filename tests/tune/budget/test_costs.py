@@ -25,6 +25,19 @@ def test_forecast_counts_the_evaluations_of_trials_and_of_the_full_run(tmp_path:
     assert costs.evaluations.per_full_run == plan.learning.optimization.num_train_epochs + 1
 
 
+def test_checkpoints_are_the_full_runs_alone(tmp_path: Path) -> None:
+    """Ten seconds of 60 go to them; evaluations come every two of ten steps, and before them."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), eval_steps=2, save_steps=1)
+    time = replace(plan.time, total_seconds=60.0, evaluation_seconds=12.0, saving_seconds=10.0)
+    costs, _ = expected_costs(replace(plan, time=time), max_concurrent_trials=1, gain=1.0)
+    assert costs.evaluations.per_full_run == 6
+    assert costs.evaluations.seconds == 2
+    assert costs.step_seconds == pytest.approx(3.8)
+    without = replace(costs, saving_seconds=0.0)
+    assert costs.full_seconds - without.full_seconds == 10
+    assert costs.trial_seconds == without.trial_seconds
+
+
 def test_trial_and_full_run_are_predicted_from_their_steps_and_evaluations() -> None:
     """Load, 80 steps of a second, evaluations of four, and what surrounds them."""
     assert COSTS.trial_seconds == 102

@@ -80,3 +80,16 @@ def test_what_was_given_to_plan_is_kept(tmp_path: Path) -> None:
         assert (found.learning_rate == (2e-3, 2e-3)) is (name == "learning_rate")
         assert (found.epochs == (1,)) is (name == "num_train_epochs")
     assert kept_as_given(space, learning) == space
+
+
+def test_a_number_of_steps_leaves_no_epochs_to_search(tmp_path: Path) -> None:
+    """They decide nothing then; part of an epoch was given to plan, and is alone."""
+    plan = tiny.plan(tmp_path)
+    counted = changed(plan.learning, max_steps=7)
+    space = default_space(replace(plan, learning=counted), 3e-3)
+    assert len(space.epochs) > 1
+    assert kept_as_given(space, counted).epochs == (2,)
+    part = replace(changed(plan.learning, num_train_epochs=0.5), given=("num_train_epochs",))
+    assert kept_as_given(space, part).epochs == (0.5,)
+    with pytest.raises(UsageError, match="--epochs must be whole numbers"):
+        replace(space, epochs=(0.5, 1))

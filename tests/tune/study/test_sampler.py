@@ -54,6 +54,15 @@ def test_settings_without_a_rank_keep_the_rank_of_the_plan(tmp_path: Path) -> No
     assert found.method == planned.method
 
 
+def test_part_of_an_epoch_is_no_axis(tmp_path: Path) -> None:
+    """It is the plan's, and whole numbers alone are drawn."""
+    planned = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=0.5).learning
+    half = Space(lora_ranks=(), learning_rate=(1e-5, 1e-4), epochs=(0.5,))
+    assert list(axes(half)) == ["learning_rate"]
+    found = learning_of({"learning_rate": 1e-5}, planned)
+    assert found.optimization.num_train_epochs == 0.5
+
+
 def test_all_parameters_of_a_trial_are_suggested_at_once() -> None:
     """One question per trial, with the number of the trial."""
     asked: list[int] = []

@@ -210,6 +210,7 @@ def given_line(prepared: PreparedSearch) -> str:
         "lora_rank": (f"rank {planned.method.lora_rank}", len(space.lora_ranks)),
         "learning_rate": (f"lr {optimization.learning_rate:.1e}", len(set(space.learning_rate))),
         "num_train_epochs": (f"epochs {optimization.num_train_epochs}", len(space.epochs)),
+        "max_steps": (f"{planned.cadence.max_steps} steps", 1),
     }
     before, now = flat(planned), flat(baseline)
     kept = [
