@@ -44,6 +44,8 @@ GROUPS_PIP = (25, 1)
 LINUX = sys.platform == "linux"
 MOST_TEST_PROCESSES = 8
 """Each holds PyTorch, and some tests start trainings of their own."""
+GROUPS = ("dev", "docs")
+"""Dependency groups that .venv has."""
 BUILD = ("hatchling>=1.25", "editables")
 """Builds the package itself; without isolation, so that its version is locked, too."""
 
@@ -124,7 +126,12 @@ def install_newest() -> None:
         pip("install", "--quiet", "--upgrade", "pip>=25.1,<27")
     install_torch()
     pip("install", "--quiet", "--editable", f"{ROOT}[train,quant]")
-    pip("install", "--quiet", "--group", f"{ROOT / 'pyproject.toml'}:dev")
+    pip("install", "--quiet", *groups())
+
+
+def groups() -> list[str]:
+    """Pip's words for the dependency groups."""
+    return [word for name in GROUPS for word in ("--group", f"{ROOT / 'pyproject.toml'}:{name}")]
 
 
 def pip_version() -> tuple[int, ...]:
@@ -164,7 +171,7 @@ def lock(_: list[str]) -> int:
         report = Path(folder) / "report.json"
         pip(
             *("install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)),
-            *(f"{ROOT}[train,quant]", "--group", f"{ROOT / 'pyproject.toml'}:dev", *BUILD),
+            *(f"{ROOT}[train,quant]", *groups(), *BUILD),
         )
         packages = json.loads(report.read_text(encoding="utf-8"))["install"]
     LOCK.parent.mkdir(exist_ok=True)

@@ -61,6 +61,7 @@ FLAGS = {
     "models": "--json",
     "gpus": "--json",
     "serve": "--json --no-browser --port",
+    "mcp": "--json",
     "state": "--clear --json",
     "doctor": "--for --json",
 }

@@ -113,6 +113,14 @@ def test_rows_are_shown_and_made_and_lengths_estimated(python: Path, tmp_path: P
     assert not (tmp_path / "rows.parquet").exists()
 
 
+def test_assistants_are_answered_by_an_extra_of_their_own(python: Path, tmp_path: Path) -> None:
+    """One sentence on stderr, nothing that a client would take for the protocol."""
+    done = run(python, tmp_path, "mcp")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "tsplanner: mcp needs mcp, anyio, which are not installed: uv pip inst" in done.stderr
+    assert "tsplanner[mcp]" in done.stderr
+
+
 def test_doctor_is_content_with_planning_and_says_what_training_needs(
     python: Path, tmp_path: Path
 ) -> None:

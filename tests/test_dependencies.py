@@ -30,6 +30,9 @@ MODULES = {
     "tokenizers": "tokenizers",
     "torch": "torch",
     "transformers": "transformers",
+    "anyio": "anyio",
+    "mcp": "mcp",
+    "mcp_types": "mcp",
     "yaml": "pyyaml",
 }
 """Module -> the distribution that brings it."""

@@ -21,7 +21,7 @@ from tsplanner.commands.inputs.verbs import (
     verb_parser,
     verbs_with,
 )
-from tsplanner.console import edges, one_line
+from tsplanner.console import edges, sentence
 from tsplanner.errors import (
     EXIT_BUG,
     EXIT_FAILURE,
@@ -30,7 +30,6 @@ from tsplanner.errors import (
     TsplannerError,
     UsageError,
     did_you_mean,
-    shortened,
     without_passwords,
 )
 
@@ -123,11 +122,6 @@ def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
         if not hint and verb is not None and (others := verbs_with(flag)):
             hint = f" It is a flag of tsplanner {' and '.join(others)}."
     target.error(f"unrecognized arguments: {shlex.join(unknown)}", hint)
-
-
-def sentence(message: str) -> str:
-    """A message as it is printed: names and reasons of others' making may be in it."""
-    return shortened(one_line(without_passwords(message)))
 
 
 def _fail(message: str, status: int, as_json: bool) -> None:

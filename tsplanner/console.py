@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from tsplanner.errors import shortened
+from tsplanner.errors import shortened, without_passwords
 
 if TYPE_CHECKING:  # imported only where something is drawn
     from rich.console import Console
@@ -67,6 +67,11 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """As ``visible``, with line breaks and tabs spelt out, too."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def sentence(message: str) -> str:
+    """A message as it is printed: names and reasons of others' making may be in it."""
+    return shortened(one_line(without_passwords(message)))
 
 
 def command(*words: object) -> str:

@@ -37,6 +37,7 @@ class Extra(StrEnum):
     FLASH = "flash"
     POSTGRES = "postgres"
     HUB = "hub"
+    MCP = "mcp"
 
 
 TRACING = ("torch", "transformers", "peft", "accelerate")

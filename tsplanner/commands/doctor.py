@@ -6,7 +6,9 @@ import argparse
 import json as json_text
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+from memory_models.frozen import frozen
 from tsplanner.commands.views.screen import Screen
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.hardware.environment import Check, EnvironmentFacts, State, read_facts
@@ -62,27 +64,44 @@ def run(
     Without a ``purpose``, an install without any training package is one for planning. ``facts``
     replace those of this machine.
     """
+    found = checked(purpose, facts)
+    if json:
+        print(json_text.dumps(found.document(), indent=2))
+    else:
+        _print_lines(found)
+    return EXIT_FAILURE if found.failing else EXIT_OK
+
+
+@frozen
+class Checked:
+    """What was checked, for which purpose, and what of it fails."""
+
+    purpose: Purpose
+    checks: tuple[Check, ...]
+    failing: tuple[Check, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The document of ``--json``."""
+        import msgspec
+
+        return {
+            "ok": not self.failing,
+            "for": self.purpose,
+            "checks": msgspec.to_builtins(self.checks),
+            "state_folder": str(state_folder()),
+        }
+
+
+def checked(purpose: Purpose | None = None, facts: EnvironmentFacts | None = None) -> Checked:
+    """Every check of this machine, or of other ``facts``; see `run` for the purpose."""
     facts = read_facts(Path()) if facts is None else facts
     checks = run_checks(facts)
     if purpose is None:
         purpose = Purpose.PLAN if is_planner_only(facts.versions) else Purpose.TRAIN
-    failing = [check for check in checks if check.fails]
+    failing = [each for each in checks if each.fails]
     if purpose is Purpose.PLAN:
-        failing = [check for check in failing if check.for_plans]
-    if json:
-        document = {"ok": not failing, "for": purpose, "checks": _plain(checks)}
-        document |= {"state_folder": str(state_folder())}
-        print(json_text.dumps(document, indent=2))
-    else:
-        _print_lines(checks, failing, purpose)
-    return EXIT_FAILURE if failing else EXIT_OK
-
-
-def _plain(checks: tuple[Check, ...]) -> object:
-    """The checks as plain values."""
-    import msgspec
-
-    return msgspec.to_builtins(checks)
+        failing = [each for each in failing if each.for_plans]
+    return Checked(purpose=purpose, checks=checks, failing=tuple(failing))
 
 
 def _mark(check: Check) -> tuple[str, str]:
@@ -92,10 +111,10 @@ def _mark(check: Check) -> tuple[str, str]:
     return _MARKS.get(check.state, _OPTIONAL_MARK)
 
 
-def _print_lines(checks: tuple[Check, ...], failing: list[Check], purpose: Purpose) -> None:
+def _print_lines(found: Checked) -> None:
     """Print one line per check with what to do below it; a pipe gets no colors."""
-    screen = Screen()
-    for check in checks:
+    screen, failing, purpose = Screen(), found.failing, found.purpose
+    for check in found.checks:
         sign, color = _mark(check)
         screen.line(f"{sign} {check.name:<{_NAME_WIDTH}}{check.found}", color)
         if check.fix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from tsplanner.commands.views.screen import Screen
 from tsplanner.errors import EXIT_OK
@@ -44,27 +45,28 @@ def run(*, filter: str | None = None, as_json: bool = False) -> int:
     Raises:
         UsageError: nothing has that name; says who makes such a card, or what was meant.
     """
-    cards, machines = _found(filter or "")
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "gpus": [_plain(gpu) for gpu in cards],
-                    "machines": [
-                        {
-                            "name": each.name,
-                            "gpus": each.gpus,
-                            "ram_gib": each.ram_gib,
-                            "cpu_count": each.cpu_count,
-                        }
-                        for each in machines
-                    ],
-                }
-            )
-        )
+        print(json.dumps(document(filter)))
     else:
-        _print(cards, machines)
+        _print(*_found(filter or ""))
     return EXIT_OK
+
+
+def document(filter: str | None) -> dict[str, Any]:
+    """The cards and machines as plain values. Raises UsageError: nothing has that name."""
+    cards, machines = _found(filter or "")
+    return {
+        "gpus": [_plain(gpu) for gpu in cards],
+        "machines": [
+            {
+                "name": each.name,
+                "gpus": each.gpus,
+                "ram_gib": each.ram_gib,
+                "cpu_count": each.cpu_count,
+            }
+            for each in machines
+        ],
+    }
 
 
 def _found(text: str) -> tuple[list[Gpu], list[Instance]]:

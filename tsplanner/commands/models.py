@@ -6,6 +6,7 @@ import argparse
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from memory_models.settings import FinetuningType
 from tsplanner.commands.views.screen import Screen
@@ -44,20 +45,32 @@ def run(*, filter: str | None = None, as_json: bool = False) -> int:
     Raises:
         UsageError: nothing has that name; says why, where the family is one of another kind.
     """
-    part = (filter or "").lower()
+    if as_json:
+        print(json.dumps(document(filter)))
+        return EXIT_OK
+    _print(*_found(filter or ""))
+    refused = what_it_is((filter or "").lower())
+    if refused is not None:
+        Screen().line(f"Not trained: {refused}.")
+    return EXIT_OK
+
+
+def document(filter: str | None) -> dict[str, Any]:
+    """Presets and families as plain values. Raises UsageError: nothing has that name."""
+    found, known = _found(filter or "")
+    refused = what_it_is((filter or "").lower())
+    lists = {"presets": _plain(found), "families": _plain(known), "methods": METHODS}
+    return lists | ({} if refused is None else {"refused": refused})
+
+
+def _found(text: str) -> tuple[list[Preset], list[Family]]:
+    """Presets and families by a part of their name. Raises UsageError: there is neither."""
+    part = text.lower()
     found = [one for one in presets() if part in one.name or part in one.family.lower()]
     known = [one for one in families() if part in one.name.lower() or _has(one, found)]
     if not found and not known:
         raise _nothing(part)
-    refused = what_it_is(part)
-    if as_json:
-        lists = {"presets": _plain(found), "families": _plain(known), "methods": METHODS}
-        print(json.dumps(lists | ({} if refused is None else {"refused": refused})))
-    else:
-        _print(found, known)
-        if refused is not None:
-            Screen().line(f"Not trained: {refused}.")
-    return EXIT_OK
+    return found, known
 
 
 METHODS = [str(method) for method in FinetuningType]

@@ -252,7 +252,7 @@ def run(
         choice = choose(request)
     except NothingFits as error:
         if as_json:
-            print(failure_document(error, record))
+            print(json.dumps(failure_document(error, record)))
         else:
             print_failure(request, error.failure)
             _print_record(record)
@@ -324,13 +324,11 @@ def advice_for(request: PlanRequest, plan: Plan) -> tuple[Suggestion, ...]:
     return advice(request.learning, request.dataset, total, plan.time.total_steps, fits)
 
 
-def failure_document(error: NothingFits, record: ExperimentRecord | None = None) -> str:
-    """One JSON document: the smallest plan, what would help, and the exit status."""
-    return json.dumps(
-        {
-            "error": str(error),
-            "exit_status": EXIT_NO_PLAN,
-            **failure_values(error.failure),
-            **({} if record is None else {"experiment": record.document()}),
-        }
-    )
+def failure_document(error: NothingFits, record: ExperimentRecord | None = None) -> dict[str, Any]:
+    """The document of ``--json``: the smallest plan, what would help, and the exit status."""
+    return {
+        "error": str(error),
+        "exit_status": EXIT_NO_PLAN,
+        **failure_values(error.failure),
+        **({} if record is None else {"experiment": record.document()}),
+    }

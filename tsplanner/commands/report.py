@@ -39,10 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "--saves", type=path, default=runs.SAVES, metavar="FOLDER", help="[%(default)s]"
+        "--saves",
+        type=path,
+        default=runs.SAVES,
+        metavar="FOLDER",
+        help="folder of all runs [%(default)s]",
     )
-    parser.add_argument("--format", choices=FORMATS, default="both", help="[%(default)s]")
-    parser.add_argument("--language", choices=LANGUAGES, default="both", help="[%(default)s]")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="both", help="kind of the files [%(default)s]"
+    )
+    parser.add_argument(
+        "--language", choices=LANGUAGES, default="both", help="of the pages [%(default)s]"
+    )
     parser.add_argument(
         "--output", type=path, metavar="FOLDER", help="where the files go [the saves folder]"
     )
@@ -61,14 +69,19 @@ def from_arguments(namespace: argparse.Namespace) -> int:
     """Call `run` with what was parsed."""
     return run(
         saves=namespace.saves,
-        wanted=Wanted(
-            output=namespace.output or namespace.saves,
-            formats=FORMATS[namespace.format],
-            languages=LANGUAGES[namespace.language],
-            pictures=not namespace.no_plots,
-        ),
+        wanted=wanted_from(namespace),
         experiments=namespace.experiments,
         as_json=namespace.json,
+    )
+
+
+def wanted_from(namespace: argparse.Namespace) -> Wanted:
+    """Which files were asked for."""
+    return Wanted(
+        output=namespace.output or namespace.saves,
+        formats=FORMATS[namespace.format],
+        languages=LANGUAGES[namespace.language],
+        pictures=not namespace.no_plots,
     )
 
 
@@ -84,8 +97,7 @@ def run(
     ``experiments`` is a folder of recorded runs; SHIPPED means those that come with tsplanner.
     Raises TsplannerError if ``saves`` does not exist, unless recorded runs are shown.
     """
-    found = found_runs(saves, experiments)
-    paths = write_report(found, saves, wanted or Wanted(output=saves), when=now())
+    found, paths = written(saves, wanted, experiments)
     if as_json:
         print(json.dumps(document(found, paths), indent=2))
         return EXIT_OK
@@ -98,6 +110,14 @@ def run(
         print(f"left out  {translate(left_out_words(left_out), Language.EN)}", file=sys.stderr)
     print(f"Written to {', '.join(str(path) for path in paths)}")
     return EXIT_OK
+
+
+def written(
+    saves: Path, wanted: Wanted | None = None, experiments: str | None = None
+) -> tuple[Found, list[Path]]:
+    """The runs, and the files of the report that were written; see `run`."""
+    found = found_runs(saves, experiments)
+    return found, write_report(found, saves, wanted or Wanted(output=saves), when=now())
 
 
 def runs_text(shown: Sequence[RunSummary]) -> str:

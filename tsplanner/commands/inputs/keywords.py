@@ -17,6 +17,19 @@ from tsplanner.errors import UsageError, did_you_mean, named, quoted
 
 NEVER = frozenset({"help", "json", "quiet"})
 """Flags that say how a verb prints; a call prints nothing."""
+NOT_OF_A_SERVER = frozenset(
+    {
+        "deadline",
+        "experiment",
+        "output",
+        "probe",
+        "probe_budget",
+        "rent",
+        "saves",
+        "trust_remote_code",
+    }
+)
+"""Flags of ``plan`` that write, run a model's code, are for the terminal or give another answer."""
 REPEATED = (argparse._ExtendAction, Added)
 """Flags that take one value each time, where others take a list joined by commas."""
 

@@ -32,6 +32,7 @@ VERBS = {
     "models": "which models are known by name, how they are sized, what was measured",
     "gpus": "which cards and rented machines are known by name, with their datasheets",
     "serve": 'the page "Will it fit?" with this machine\'s cards, and answers as JSON',
+    "mcp": "plans, estimates, checks and reports for assistants that speak MCP, over stdio",
     "state": "what probes taught about this machine, and how to forget it",
     "doctor": "which parts of the training environment work here, and how to fix the rest",
 }

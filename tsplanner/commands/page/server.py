@@ -16,34 +16,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tsplanner.commands.inputs.keywords import options, words
+from tsplanner.commands.inputs.keywords import NOT_OF_A_SERVER, options, words
 from tsplanner.commands.inputs.verbs import calling
 from tsplanner.commands.page.answer import answer
 from tsplanner.commands.page.build import served_page
-from tsplanner.commands.plan import failure_document, planned
-from tsplanner.console import one_line
-from tsplanner.errors import EXIT_FAILURE, TsplannerError, UsageError, shortened
+from tsplanner.commands.parts.documents import document_of
+from tsplanner.commands.plan import planned
+from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.hardware.describe import parse_gpus
 from tsplanner.hardware.detect import detect_machine
-from tsplanner.planner.rank import NothingFits
 
 LOOPBACK = "127.0.0.1"
 MOST_BYTES = 9 * 1024 * 1024
 """Of a question: a pasted config.json may have eight."""
 IDLE_SECONDS = 30
-NOT_OF_A_SERVER = frozenset(
-    {
-        "deadline",
-        "experiment",
-        "output",
-        "probe",
-        "probe_budget",
-        "rent",
-        "saves",
-        "trust_remote_code",
-    }
-)
-"""Flags of ``plan`` that write, run a model's code, are for the terminal or give another answer."""
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -53,6 +39,8 @@ HEADERS = {
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
+STATUS = {EXIT_OK: HTTPStatus.OK, EXIT_NO_PLAN: HTTPStatus.UNPROCESSABLE_ENTITY}
+"""Of an answer by the exit status that the command line would have."""
 Reply = tuple[HTTPStatus, dict[str, Any]]
 
 
@@ -173,24 +161,16 @@ def estimate_reply(asked: dict[str, Any]) -> Reply:
 def plan_reply(asked: dict[str, Any]) -> Reply:
     """The document of ``tsplanner plan --json``, errors included."""
     given = asked.get("given")
-    try:
+
+    def found() -> dict[str, Any]:
         if not isinstance(given, dict):
             raise UsageError("given must be an object of settings by name.")
         parsed = options("plan", words("plan", given, NOT_OF_A_SERVER))
         with calling(parsed):
-            return HTTPStatus.OK, planned(parsed).document()
-    except NothingFits as error:
-        found: dict[str, Any] = json.loads(failure_document(error))
-        return HTTPStatus.UNPROCESSABLE_ENTITY, found
-    except TsplannerError as error:
-        return _failed(error, error.exit_status)
-    except (ValueError, OverflowError, RecursionError) as error:
-        return _failed(error, EXIT_FAILURE)
+            return planned(parsed).document()
 
-
-def _failed(error: Exception, exit_status: int) -> Reply:
-    sentence = shortened(one_line(str(error)))
-    return HTTPStatus.BAD_REQUEST, {"error": sentence, "exit_status": exit_status}
+    document, exit_status = document_of(found)
+    return STATUS.get(exit_status, HTTPStatus.BAD_REQUEST), document
 
 
 ANSWERS: dict[str, Callable[[dict[str, Any]], Reply]] = {
