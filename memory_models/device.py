@@ -71,6 +71,21 @@ class Host:
 
 
 @frozen
+class NodeLink:
+    """The network between machines."""
+
+    bytes_per_second: float
+    """Of one machine with all its adapters, in one direction."""
+    assumed: str | None = None
+    """Where the figure comes from if nobody stated it; None: somebody did."""
+
+    @property
+    def gbit_per_second(self) -> float:
+        """The same as networks are sold."""
+        return self.bytes_per_second * 8 / 1e9
+
+
+@frozen
 class Machine:
     """The machine that a plan is made for."""
 
@@ -86,3 +101,7 @@ class Machine:
     """Optional training packages that are installed (bitsandbytes, deepspeed, flash_attn)."""
     detected: bool = True
     """False: the user described the machine, and nothing was measured."""
+    nodes: int = 1
+    """Machines like this one that a plan may use together; all else is said of one of them."""
+    node_link: NodeLink | None = None
+    """What joins the machines; None: there is one."""

@@ -256,7 +256,8 @@ def _host(
 
     ``inputs``: bytes of the layer inputs that one process keeps on the host.
     """
-    processes, runtime = settings.sharding.world_size, calibration.host.host_runtime_bytes
+    processes = settings.sharding.processes_per_node
+    runtime = calibration.host.host_runtime_bytes
     expected = processes * (
         runtime
         + calibration.host.host_distributed_bytes[settings.sharding.kind]
@@ -318,6 +319,8 @@ def _recipe_assumptions(
     processes = settings.sharding.world_size
     if processes > MEASURED_PROCESSES:
         yield f"{processes} processes: bytes outside the allocator measured on up to two"
+    if settings.sharding.nodes > 1:
+        yield f"{settings.sharding.nodes} machines: never run"
     if architecture.mlp.num_experts_per_tok:
         yield "mixture of experts: tokens spread evenly; not measured"
     if settings.base.quantization is Quantization.INT8:

@@ -18,7 +18,10 @@ from tsplanner.cli import VERBS, build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-SUBJECT = "--cpu --dataset --device --gpus --machine --model --on-bad-rows --tokenizer"
+SUBJECT = (
+    "--cpu --dataset --device --gpus --machine --model --node-link --nodes --on-bad-rows "
+    "--tokenizer"
+)
 LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
@@ -45,7 +48,7 @@ FLAGS = {
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
     "--lora-dropout --lora-rank "
-    "--lora-target --model --modules-to-save --rank-pattern --recipe --row-length "
+    "--lora-target --model --modules-to-save --nodes --rank-pattern --recipe --row-length "
     "--sequence-length --series-patches "
     "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
@@ -265,7 +268,7 @@ def test_quiet_prints_nothing_but_errors() -> None:
 
 def test_a_flag_of_another_verb_says_whose_it_is() -> None:
     """Where the verb has nothing like it."""
-    assert "It is a flag of tsplanner export." in run("plan", "--nodes", "2").stderr
+    assert "It is a flag of tsplanner export." in run("plan", "--template", "x").stderr
     assert "It is a flag of tsplanner" not in run("plan", "--bogus").stderr
 
 

@@ -250,6 +250,9 @@ class Sharding:
     """How several processes share the model."""
 
     world_size: int = 1
+    """Processes of all machines, one per GPU."""
+    nodes: int = 1
+    """Machines, each with as many of the processes as the others."""
     zero_stage: int = 0
     offload_optimizer: bool = False
     offload_param: bool = False
@@ -260,7 +263,12 @@ class Sharding:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
-        at_least_one(self, "world_size")
+        at_least_one(self, "world_size", "nodes")
+        if self.world_size % self.nodes:
+            raise ValueError(
+                f"world_size {self.world_size} counts the GPUs of all machines, and nodes "
+                f"{self.nodes} must divide it"
+            )
         if self.zero_stage not in (0, 1, 2, 3):
             raise ValueError(f"zero_stage must be 0, 1, 2 or 3, not {self.zero_stage}")
         if self.offload_param and self.zero_stage != 3:
@@ -269,6 +277,11 @@ class Sharding:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3")
         if self.fsdp and self.zero_stage:
             raise ValueError(f"fsdp needs zero_stage 0, not {self.zero_stage}: take one of the two")
+
+    @property
+    def processes_per_node(self) -> int:
+        """Processes of one machine."""
+        return self.world_size // self.nodes
 
     @property
     def kind(self) -> str:

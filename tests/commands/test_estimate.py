@@ -50,6 +50,7 @@ EVERY_KEY: dict[str, list[object]] = {
     "decoder_kernels": ["reference", "lean", "fused", "compiled"],
     "expandable_segments": [True, False],
     "world_size": [1, 8],
+    "nodes": [1],
     "zero_stage": [0, 1, 2, 3],
     "offload_optimizer": [False],
     "offload_param": [False],

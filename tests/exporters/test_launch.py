@@ -137,3 +137,13 @@ def test_a_large_micro_batch_is_shared_in_no_time() -> None:
     hardware = changed(plan.hardware, micro_batch_size=2**24, gradient_accumulation_steps=1)
     plan = replace(plan, hardware=hardware)
     assert spread(plan, 2).hardware.batch.micro_batch_size == 2**23
+
+
+def test_a_plan_for_several_machines_is_exported_for_as_many() -> None:
+    """Nothing of it changes; on another number of machines the batch is shared anew."""
+    planned = spread(on_gpus(2), 2)
+    assert spread(planned, 2) is planned
+    alone = spread(planned, 1).hardware
+    assert (alone.sharding.world_size, alone.sharding.nodes) == (2, 1)
+    assert alone.effective_batch_size == 32
+    assert spread(planned, 1).assumptions[-1] == "planned for 2 machines, started on 1"

@@ -156,6 +156,18 @@ def test_machine_file_fills_what_is_left_out(tmp_path: Path) -> None:
     assert machine.host.disk_free_bytes is None
 
 
+def test_machine_file_may_say_how_many_machines_there_are(tmp_path: Path) -> None:
+    """And what joins them: 25 Gbit/s are 3.125 GB/s."""
+    text = "gpus: 2x RTX 3090\nhost_memory_gib: 64\nnodes: 3\n"
+    machine = read_machine_file(write(tmp_path, text))
+    assert (machine.nodes, len(machine.devices)) == (3, 2)
+    assert machine.node_link is not None
+    assert machine.node_link.assumed == "Ethernet"
+    machine = read_machine_file(write(tmp_path, text + "node_link_gbit_per_second: 25\n"))
+    assert machine.node_link is not None
+    assert machine.node_link.bytes_per_second == 3.125e9
+
+
 def test_machine_file_may_name_a_bridge(tmp_path: Path) -> None:
     """A bridged pair of RTX 3090 has NVLink at the datasheet's rate, or at the one written."""
     text = "gpus: 2x RTX 3090\nhost_memory_gib: 64\nlink: nvlink\n"

@@ -171,6 +171,11 @@ def test_offloaded_states_show_on_the_host() -> None:
     settings = changed(FITTING, world_size=2, zero_stage=2, offload_optimizer=True)
     found = estimate_memory(TOY, settings, calibration=EXACT)
     assert found.host_bytes.expected == 2 * (7050 + 2 * 1024 + 512 + 64 + 2 * 1024)
+    # On two machines each host has one of the processes, and the GPUs have what they had.
+    apart = estimate_memory(TOY, changed(settings, nodes=2), calibration=EXACT)
+    assert apart.host_bytes.expected == 7050 + 2 * 1024 + 512 + 64 + 2 * 1024
+    assert apart.process_bytes == found.process_bytes
+    assert "2 machines: never run" in apart.assumptions
 
 
 def test_paged_states_are_in_the_bound_and_are_told() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.device import Device, LinkType
+from memory_models.device import Device, LinkType, NodeLink
 from memory_models.settings import Dtype, from_flat
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, HOPPER, machine, request, with_free
@@ -137,3 +137,27 @@ def test_a_rig_without_nvlink_takes_longer_for_the_same_plan() -> None:
     slow = choose(asked).plan.time.step_seconds
     fast = choose(replace(asked, machine=wired)).plan.time.step_seconds
     assert slow > fast
+
+
+@pytest.mark.parametrize(
+    ("cards", "network", "rate"),
+    [
+        # The network is the slower one, PCIe is, and one card a machine has the network alone.
+        (2, 1.25e9, 1.25e9),
+        (2, 500e9, 50e9),
+        (1, 500e9, 500e9),
+    ],
+)
+def test_a_ring_over_machines_runs_at_the_pace_of_the_slower_link(
+    cards: int, network: float, rate: float
+) -> None:
+    """Cards of one machine reach each other at 50 GB/s, by the slot of a card."""
+    several = replace(
+        machine(*[HOPPER] * cards), nodes=2, node_link=NodeLink(bytes_per_second=network)
+    )
+    hardware = from_flat(HardwareSettings, world_size=2 * cards, nodes=2)
+    used = used_machine(several, hardware)
+    assert len(used.devices) == cards
+    assert used.link_bytes_per_second == rate
+    alone = used_machine(several, from_flat(HardwareSettings, world_size=cards))
+    assert alone.link_bytes_per_second == (50e9 if cards == 2 else None)

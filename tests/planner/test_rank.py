@@ -25,11 +25,13 @@ from tests.support.toy_request import (
     with_free,
 )
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
+from tsplanner.hardware.nodes import machines_alike, stated_link
 from tsplanner.planner.compare import SPEED_TIE
-from tsplanner.planner.explain.reasons import MemoryKind, Reason, RuleName
-from tsplanner.planner.explain.sentences import explanation_sentence, refusal_sentence
+from tsplanner.planner.explain.reasons import MemoryKind, Reason, RemarkKind, RuleName
+from tsplanner.planner.explain.sentences import describe, explanation_sentence, refusal_sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import (
+    Choice,
     NothingFits,
     choose,
     evaluate_all,
@@ -368,3 +370,36 @@ def test_sharding_is_nothing_to_pin_on_a_cpu() -> None:
     """The flags are named, and what is used instead of a GPU."""
     with pytest.raises(TsplannerError, match="need a GPU, and the CPU is used"):
         choose(request("qwen2.5-0.5b", pins=Pins(world_size=2)))
+
+
+def over(gbit: float, *, batch: int = 64) -> Choice:
+    """A 14B on two machines of two 24 GiB cards each, over such a network."""
+    card = replace(HOPPER, name="card", total_bytes=24 * GIB, free_bytes=23 * GIB)
+    asked = request("qwen2.5-14b", card, card, effective_batch_size=batch, length=512)
+    several = replace(asked.machine, nodes=2, node_link=stated_link(gbit))
+    return choose(replace(asked, machine=several))
+
+
+def test_the_network_between_machines_decides_whether_weights_are_shared_over_it() -> None:
+    """ZeRO-3 gathers 28 GB a pass: over 400 Gbit/s it uses both machines, over 1 it does not."""
+    fast, slow = over(400).plan, over(1).plan
+    assert (fast.hardware.sharding.zero_stage, fast.hardware.sharding.nodes) == (3, 2)
+    assert slow.hardware.sharding.nodes == 1
+    assert fast.time.step_seconds < slow.time.step_seconds
+    kinds = {remark.kind for remark in over(400).remarks}
+    assert RemarkKind.SEVERAL_MACHINES in kinds
+    assert RemarkKind.FEWER_GPUS in {remark.kind for remark in over(1).remarks}
+
+
+def test_an_adapter_that_is_whole_on_every_card_needs_no_fast_network() -> None:
+    """DDP moves the adapters' gradients once a step: Ethernet does."""
+    asked = request("qwen2.5-0.5b", HOPPER, effective_batch_size=64)
+    four = replace(asked.machine, nodes=4, node_link=stated_link(10))
+    plan = choose(replace(asked, machine=four)).plan
+    assert describe(plan.hardware).endswith("DDP x4 on 4 machines")
+    assert not any("between the machines" in line for line in plan.assumptions)
+    assumed = choose(replace(asked, machine=machines_alike(asked.machine, 4))).plan
+    assert (
+        "400 Gbit/s between the machines, assumed (AWS p5.48xlarge: 3,200 Gbit/s for 8 GPUs; "
+        "--node-link states it)"
+    ) in assumed.assumptions

@@ -141,7 +141,7 @@ def test_every_suggestion_makes_a_plan_fit(name: str) -> None:
         ("a full card", "a GPU of 8 GiB"),
         ("assumed host", "--host-memory"),
         ("assumed host", "2 such GPUs"),
-        ("eight cards", "2 machines of this kind (tsplanner export --nodes 2)"),
+        ("eight cards", "2 machines of this kind (--nodes 2)"),
     ],
 )
 def test_the_obvious_change_is_offered(name: str, word: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from memory_models.device import Device, DeviceProcess, Host, Machine
 from memory_models.result import Interval
+from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.errors import EXIT_FAILURE, TsplannerError
 from tsplanner.hardware import nvml
@@ -17,6 +18,7 @@ from tsplanner.planner.plan import Plan, no_dataset
 from tsplanner.probe.preflight import (
     free_now,
     refuse_random_weights,
+    refuse_several_machines,
     refuse_what_has_no_room,
     require_room,
 )
@@ -200,3 +202,13 @@ def test_files_that_changed_are_refused_unless_forced(tmp_path: Path) -> None:
     with pytest.raises(TsplannerError, match=says):
         refuse_what_has_no_room(found, machine())
     assert refuse_what_has_no_room(found, machine(), force=True)
+
+
+def test_a_plan_for_several_machines_is_started_by_a_job_and_not_here(tmp_path: Path) -> None:
+    """Whatever --force says: one machine cannot start the others."""
+    plan = tiny.plan(tmp_path)
+    plan = changed(plan, world_size=2, nodes=2)
+    with pytest.raises(TsplannerError, match=r"is for 2 machines: write a job .* export torchrun"):
+        refuse_several_machines(plan)
+    with pytest.raises(TsplannerError, match="is for 2 machines"):
+        require_room(plan, machine(gpu(0, 20)), force=True)

@@ -103,6 +103,16 @@ def test_one_rank_talks_to_nobody() -> None:
     assert alone == 0 < pair < sharded
 
 
+def test_an_offloaded_step_is_shared_by_the_hosts_of_several_machines() -> None:
+    """Two hosts update half of the states each; what crosses the links stays."""
+    rates = rates_of(machine(HOPPER, HOPPER))
+    one = changed(PLAIN, world_size=4, zero_stage=2, offload_optimizer=True)
+    once, shared = (
+        step_time(MODEL, each, rates).optimizer for each in (one, changed(one, nodes=2))
+    )
+    assert once / 2 < shared < once
+
+
 def test_a_fused_loss_moves_about_as_much_as_a_plain_one() -> None:
     """It saves memory and costs hardly any traffic."""
     rates = rates_of(machine(HOPPER))

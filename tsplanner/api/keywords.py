@@ -22,6 +22,8 @@ class PlanKeywords(TypedDict, total=False):
     device: str | Sequence[str] | None
     machine: str | None
     host_memory: str | float | None
+    nodes: int | None
+    node_link: float | None
     cpu: bool
     finetuning_type: str | None
     lora_rank: int | None
@@ -103,6 +105,7 @@ class EstimateKeywords(TypedDict, total=False):
     kernels: str | None
     expandable_segments: bool | None
     world_size: int | None
+    nodes: int | None
     zero_stage: int | None
     offload_optimizer: bool | None
     offload_param: bool | None
@@ -120,8 +123,8 @@ class EstimateKeywords(TypedDict, total=False):
     cutoff_len: int | None
     series_patches: int | None
     row_length: float | None
-    device: str | None
-    gpus: str | None
+    device: str | Sequence[str] | None
+    gpus: str | Sequence[str] | None
     recipe: str | None
     trace: bool
     hybrid_kernels: str | None

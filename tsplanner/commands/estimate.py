@@ -20,6 +20,7 @@ from memory_models.settings import (
     flat,
 )
 from memory_models.units import format_gib
+from tsplanner.commands.inputs.options import Added
 from tsplanner.commands.inputs.values import (
     NONE,
     Method,
@@ -61,7 +62,8 @@ FLAGS = {"decoder_kernels": "kernels"}
 WORDS = {
     **SETTINGS,
     "model": "folder, config.json, preset or hub id",
-    "device": "a GPU, such as 'RTX 4090': its context and libraries are added [none]",
+    "device": "GPUs, such as '2x RTX 3090', repeated ones add up: a process each, with the "
+    "context and libraries of the smallest [none]",
     "recipe": "a trainer whose habits hold where no flag is given, such as unsloth [none]",
 }
 
@@ -126,6 +128,8 @@ def _flag(key: str, kind: object) -> dict[str, object]:
         return {"type": int, "metavar": "N"}
     if member in SHAPES:
         return SHAPES[member]
+    if key == "device":
+        return {"action": Added, "metavar": "TEXT"}
     if member is not str:
         nullable = [NULLABLE, NONE] if member is not kind else []
         return {"choices": [*nullable, *names(member)]}

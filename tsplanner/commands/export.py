@@ -51,6 +51,8 @@ class Request:
     """None: training writes beside the files."""
     rows: RowsAs | None = None
     """Form of the rows for another project's trainer; None: token ids where they can be made."""
+    nodes: int | None = None
+    """Machines like the plan's; None: as many as the plan has."""
     random_weights: bool = False
     """Write a job even for a model that has no weights, which trains from random ones."""
     options: ExportOptions
@@ -66,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=path, metavar="FOLDER", help="[saves/<model>/export/<NAME>]"
     )
     parser.add_argument(
-        "--nodes", type=positive, default=1, metavar="N", help="machines like the plan's [1]"
+        "--nodes", type=positive, metavar="N", help="machines like the plan's [the plan's number]"
     )
     parser.add_argument(
         "--run-folder", type=path, metavar="FOLDER", help="where training writes [the output]"
@@ -105,7 +107,6 @@ def from_arguments(namespace: argparse.Namespace) -> int:
 def request_from(namespace: argparse.Namespace) -> Request:
     """What was typed, as plain values. Raises UsageError for a --command that is no words."""
     options = ExportOptions(
-        nodes=namespace.nodes,
         time_limit_seconds=namespace.time_limit,
         command=_words(namespace.command),
         weights=namespace.weights,
@@ -119,6 +120,7 @@ def request_from(namespace: argparse.Namespace) -> Request:
         output=namespace.output,
         run_folder=namespace.run_folder,
         rows=RowsAs(namespace.rows) if namespace.rows else None,
+        nodes=namespace.nodes,
         random_weights=namespace.random_weights,
         options=options,
     )
@@ -158,6 +160,7 @@ class Exported:
     start: str
     by_hand: str
     """What stands before ``start`` where it is typed on each of several machines."""
+    nodes: int
     room: Room | None
     """Whether it fits under another project's trainer; None: our own worker runs it."""
     notes: tuple[str, ...]
@@ -189,7 +192,7 @@ def run(request: Request, *, as_json: bool = False) -> int:
     for note in done.notes:
         screen.line(f"note   {note}")
     screen.line()
-    where = f"   on each of {request.options.nodes} machines" if done.by_hand else ""
+    where = f"   on each of {done.nodes} machines" if done.by_hand else ""
     screen.line(f"Next   {done.by_hand}{done.start}{where}", "bold")
     return EXIT_OK
 
@@ -207,13 +210,14 @@ def exported(request: Request) -> Exported:
     if not request.options.force:
         refuse_what_changed(plan)
     options = _for_trainer(request, plan) if wanted.trains else request.options
+    options = replace(options, nodes=request.nodes or plan.hardware.sharding.nodes)
     try:
         files = render(request.name, plan, options)
     except ValueError as error:
         raise TsplannerError(f"The plan cannot run ({error}): plan again.") from error
     if request.options.command == WORKER and not wanted.trains:
         refuse_random_weights(plan, allowed=request.random_weights)
-        files.append(job_file(plan, request))
+        files.append(job_file(plan, request, options))
     own = folder_of_plan(request.saves, plan)
     folder = request.output or own / "export" / request.name
     refuse_led(folder)
@@ -225,7 +229,8 @@ def exported(request: Request) -> Exported:
         plan_file=file,
         paths=(*write(files, folder), *rows),
         start=wanted.start.format(folder=shlex.quote(str(folder))),
-        by_hand=wanted.by_hand if request.options.nodes > 1 else "",
+        by_hand=wanted.by_hand if options.nodes > 1 else "",
+        nodes=options.nodes,
         room=room_of(wanted, plan, options.nodes),
         notes=tuple(notes),
     )
@@ -271,7 +276,7 @@ def rows_notes(plan: Plan, written: RowsWritten, rows_as: RowsAs) -> list[str]:
     return found
 
 
-def job_file(plan: Plan, request: Request) -> ExportFile:
+def job_file(plan: Plan, request: Request, options: ExportOptions) -> ExportFile:
     """job.json for tsplanner's own worker.
 
     Without --run-folder it names the folder it is started in, so that the files may be moved.
@@ -289,7 +294,7 @@ def job_file(plan: Plan, request: Request) -> ExportFile:
     folder = "." if request.run_folder is None else str(request.run_folder.resolve())
     job = Job(
         kind=JobKind.TRAIN,
-        plan=spread(plan, request.options.nodes),
+        plan=spread(plan, options.nodes),
         folder=folder,
         threads=plan.hardware.cpu_threads,
     )

@@ -26,11 +26,12 @@ from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.plan_json import failure_values, plan_document
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, TsplannerError, UsageError
+from tsplanner.hardware.nodes import Nodes
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.files import folder_of_plan, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
-from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
+from tsplanner.planner.gather.requests import Liberty, Subject, Surroundings, plan_request
 from tsplanner.planner.plan import Plan, TimeEstimate, Verdict
 from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
@@ -136,7 +137,10 @@ def subject_from(options: argparse.Namespace) -> Subject:
         on_bad_rows=options.on_bad_rows,
         gpus=options.gpus,
         machine=options.machine,
-        host_memory_bytes=options.host_memory,
+        around=Surroundings(
+            host_memory_bytes=options.host_memory,
+            nodes=Nodes(count=options.nodes or 1, gbit_per_second=options.node_link),
+        ),
         cpu=options.cpu,
         liberty=Liberty(
             corrections=not options.no_corrections,

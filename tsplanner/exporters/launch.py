@@ -11,7 +11,7 @@ from typing import NamedTuple
 from memory_models.frozen import frozen
 from memory_models.result import Interval
 from memory_models.settings import BatchLayout, changed
-from memory_models.units import GIB, divisors
+from memory_models.units import GIB, counted, divisors
 from tsplanner import __version__
 from tsplanner.console import visible
 from tsplanner.errors import TsplannerError
@@ -121,12 +121,12 @@ def spread(plan: Plan, nodes: int) -> Plan:
     Raises:
         TsplannerError: the effective batch does not divide, or the plan is for a CPU.
     """
-    if nodes == 1:
-        return plan
     hardware = plan.hardware
+    if nodes == hardware.sharding.nodes:
+        return plan
     if hardware.accelerator == "cpu":
         raise TsplannerError("A plan for the CPU runs in one process: leave out --nodes.")
-    processes = nodes * hardware.sharding.world_size
+    processes = nodes * hardware.sharding.processes_per_node
     share, rest = divmod(hardware.effective_batch_size, processes)
     if rest or not share:
         raise TsplannerError(
@@ -140,10 +140,14 @@ def spread(plan: Plan, nodes: int) -> Plan:
         hardware=changed(
             hardware,
             world_size=processes,
+            nodes=nodes,
             micro_batch_size=micro,
             gradient_accumulation_steps=share // micro,
         ),
-        assumptions=(*plan.assumptions, f"planned for one machine, started on {nodes}"),
+        assumptions=(
+            *plan.assumptions,
+            f"planned for {counted(hardware.sharding.nodes, 'machine')}, started on {nodes}",
+        ),
     )
 
 

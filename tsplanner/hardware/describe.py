@@ -16,6 +16,7 @@ from tsplanner.hardware.gpus.catalog import GENERATIONS, Gpu, usable_bytes
 from tsplanner.hardware.gpus.instances import instance_by_name
 from tsplanner.hardware.gpus.names import gpu_by_driver_name, gpu_by_text, size_of
 from tsplanner.hardware.links import Link
+from tsplanner.hardware.nodes import Nodes, several
 from tsplanner.reading import read_yaml
 from tsplanner.settings import configs_folder
 
@@ -221,7 +222,8 @@ def read_machine_file(path: Path) -> Machine:
     """The machine in a YAML file; a bare name finds a machine that comes with tsplanner.
 
     Keys: ``gpus`` and ``host_memory_gib`` are required; ``name``, ``cpu_count``, ``disk_free_gib``,
-    ``link`` (nvlink or pcie), ``link_gib_per_second`` and ``packages`` may be left out.
+    ``link`` (nvlink or pcie), ``link_gib_per_second``, ``nodes`` (machines alike),
+    ``node_link_gbit_per_second`` (of one of them) and ``packages`` may be left out.
     Raises UsageError for unknown or missing keys and wrong values, TsplannerError for a file that
     cannot be read.
     """
@@ -255,6 +257,8 @@ _KEYS: dict[str, tuple[str, Any]] = {
     "disk_free_gib": ("a number above 0", _number),
     "link": ("nvlink or pcie", lambda value: value in [*LinkType]),
     "link_gib_per_second": ("a number above 0", _number),
+    "nodes": ("an integer above 0", lambda value: _number(value) and value == int(value)),
+    "node_link_gbit_per_second": ("a number above 0", _number),
     "packages": (
         f"a list of {', '.join(KNOWN_PACKAGES)}",
         lambda value: isinstance(value, list) and all(each in KNOWN_PACKAGES for each in value),
@@ -290,7 +294,7 @@ def _machine(keys: dict[str, Any], stem: str) -> Machine:
     )
     disk = keys.get("disk_free_gib")
     cores = int(keys.get("cpu_count", DESCRIBED_CPU_COUNT))
-    return Machine(
+    machine = Machine(
         name=keys.get("name", stem),
         devices=devices,
         host=replace(
@@ -302,3 +306,5 @@ def _machine(keys: dict[str, Any], stem: str) -> Machine:
         packages=tuple(keys.get("packages", DESCRIBED_PACKAGES)),
         detected=False,
     )
+    network = keys.get("node_link_gbit_per_second")
+    return several(machine, Nodes(count=int(keys.get("nodes", 1)), gbit_per_second=network))

@@ -91,7 +91,8 @@ def complexity_key(found: Evaluated) -> tuple[int, ...]:
         + hardware.sharding.offload_param
         + hardware.sharding.offload_optimizer
         + hardware.streaming.streams
-        + hardware.streaming.host_checkpoints,
+        + hardware.streaming.host_checkpoints
+        + (hardware.sharding.nodes > 1),
         hardware.sharding.world_size + (hardware.kernels.attention is not Attention.SDPA),
         hardware.batch.is_packed,
         hardware.batch.gradient_accumulation_steps,
@@ -109,7 +110,9 @@ def family_key(hardware: HardwareSettings) -> tuple[object, ...]:
     return (
         hardware.base.quantization or hardware.base.model_dtype,
         on_cpu,
-        None if on_cpu else (sharding.zero_stage, sharding.fsdp, sharding.world_size),
+        None
+        if on_cpu
+        else (sharding.zero_stage, sharding.fsdp, sharding.world_size, sharding.nodes),
         sharded and not on_cpu and (sharding.offload_param, sharding.offload_optimizer),
         hardware.streaming.streams,
         optimizer if optimizer in BITSANDBYTES_OPTIMIZERS else None,

@@ -11,6 +11,7 @@ from itertools import product
 
 from memory_models.device import Device, LinkType, Machine
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.throughput.rates import LINK_BYTES_PER_SECOND
 
 Trait = Callable[[Device], float]
 
@@ -24,26 +25,35 @@ TRAITS: tuple[Trait, ...] = (
 
 
 def used_devices(machine: Machine, hardware: HardwareSettings) -> tuple[Device, ...]:
-    """The GPUs that these settings use."""
+    """The GPUs that these settings use, of one machine where they use several."""
     if hardware.accelerator == "cpu":
         return ()
     if hardware.devices:
         return tuple(machine.devices[position] for position in hardware.devices)
-    return machine.devices[: hardware.sharding.world_size]
+    return machine.devices[: hardware.sharding.processes_per_node]
 
 
 def used_machine(machine: Machine, hardware: HardwareSettings) -> Machine:
     """The machine with only the GPUs that are used.
 
     Without NVLink the GPUs reach each other through PCIe at the pace of the slowest slot, unless
-    the machine has a figure of its own.
+    the machine has a figure of its own. A ring over several machines runs at the pace of the
+    slower of that link and the network.
     """
     devices = used_devices(machine, hardware)
     rate = machine.link_bytes_per_second
     slots = [device.host_link_bytes_per_second for device in devices]
     if rate is None and machine.link is not LinkType.NVLINK and len(devices) > 1 and all(slots):
         rate = min(slot for slot in slots if slot)
+    if hardware.sharding.nodes > 1 and machine.node_link is not None:
+        network = machine.node_link.bytes_per_second
+        rate = network if rate is None and len(devices) == 1 else min(_link(machine, rate), network)
     return replace(machine, devices=devices, link_bytes_per_second=rate)
+
+
+def _link(machine: Machine, rate: float | None) -> float:
+    """Bytes per second between GPUs of one machine; those of its kind where they are not known."""
+    return rate or LINK_BYTES_PER_SECOND[machine.link or LinkType.PCIE]
 
 
 def device_groups(machine: Machine, world_size: int) -> list[tuple[int, ...]]:

@@ -294,6 +294,9 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
         yield "no tokenizer: lengths estimated from characters"
     if not request.machine.detected:
         yield "the machine is described, not looked at"
+    if (link := request.machine.node_link) is not None and link.assumed is not None:
+        rate = f"{link.gbit_per_second:,.0f} Gbit/s"
+        yield f"{rate} between the machines, assumed ({link.assumed}; --node-link states it)"
     if request.machine.host.assumed:
         ram = format_gib(request.machine.host.total_bytes)
         yield f"{ram} GiB of host RAM, by the GPUs' memory (--host-memory states it)"

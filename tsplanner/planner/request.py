@@ -74,9 +74,9 @@ class PlanRequest:
     forced_cpu: bool = False
     """Plan for the CPU although there are GPUs."""
     allow_rounding: bool = False
+    """Take what rounds the base or the optimizer's states for its speed alone."""
     allow_streaming: bool = False
     """Layers may be streamed without being asked for by number; no GPU has run it yet."""
-    """Take what rounds the base or the optimizer's states for its speed alone."""
 
     @property
     def on_cpu(self) -> bool:

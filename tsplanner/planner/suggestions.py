@@ -13,6 +13,7 @@ from memory_models.settings import FinetuningType, Quantization, changed
 from memory_models.units import GIB
 from tsplanner.hardware.describe import HOST_RESERVE_BYTES, assumed_host
 from tsplanner.hardware.gpus.catalog import usable_bytes
+from tsplanner.hardware.nodes import machines_alike
 from tsplanner.planner.evaluate import HOST_RESERVE_FRACTION, Evaluated, evaluate, host_budget
 from tsplanner.planner.explain.reasons import ChangeKind, Data
 from tsplanner.planner.plan import DatasetRef
@@ -98,31 +99,14 @@ def _changes(request: PlanRequest) -> Iterator[Change]:
         )
     if len(request.machine.devices) >= MACHINE_SIZES[-1]:
         for count in MACHINE_COUNTS:
-            yield _machines(request, count)
-
-
-def _machines(request: PlanRequest, count: int) -> Change:
-    """All GPUs of several such machines.
-
-    The processes of every machine need as much of their own host as the others do of theirs, so
-    the machines are counted as one with as many times the RAM.
-    """
-    machine, host = request.machine, request.machine.host
-    many = replace(
-        machine,
-        devices=machine.devices * count,
-        host=replace(
-            host,
-            total_bytes=host.total_bytes * count,
-            available_bytes=host.available_bytes * count,
-        ),
-    )
-    pins = request.pins.with_(world_size=len(many.devices))
-    return Change(
-        kind=ChangeKind.MORE_MACHINES,
-        number=count,
-        request=replace(request, machine=many, pins=pins),
-    )
+            if count > request.machine.nodes:
+                many = machines_alike(request.machine, count)
+                pins = request.pins.with_(world_size=len(many.devices) * count)
+                yield Change(
+                    kind=ChangeKind.MORE_MACHINES,
+                    number=count,
+                    request=replace(request, machine=many, pins=pins),
+                )
 
 
 def _cut(dataset: DatasetRef, length: int) -> DatasetRef:

@@ -31,6 +31,7 @@ def require_room(plan: Plan, here: Machine | None = None, *, force: bool = False
     reason to stop. Raises TsplannerError for files that are others than the plan read, a GPU that
     is too full, a host without the memory, and (whatever ``force`` says) a GPU that is not here.
     """
+    refuse_several_machines(plan)
     if not force:
         refuse_what_changed(plan)
     here = detect_machine() if here is None else here
@@ -53,6 +54,17 @@ def refuse_without_gpu(plan: Plan, here: Machine) -> None:
             f"The plan is for {plan.machine.name}, and this machine has no GPU to use ({reason}): "
             "copy plan.json to that machine, write a job for it with tsplanner export, or plan for "
             "this machine with tsplanner plan."
+        )
+
+
+def refuse_several_machines(plan: Plan) -> None:
+    """Raise TsplannerError for a plan for several machines, which one of them cannot start."""
+    nodes = plan.hardware.sharding.nodes
+    if nodes > 1:
+        raise TsplannerError(
+            f"The plan is for {nodes} machines: write a job that each of them starts with "
+            f"{command('export', 'torchrun')} (or accelerate, sbatch), or plan without --nodes to "
+            "probe one machine."
         )
 
 

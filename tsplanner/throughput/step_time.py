@@ -353,10 +353,11 @@ def _optimizer_seconds(
         return own + moved / rates.memory_bytes
     if not settings.sharding.offload_optimizer:
         return rates.host.step_seconds + moved / processes / rates.memory_bytes
-    # All processes of a machine share the host's memory bandwidth, so ``moved`` is not divided.
-    # Each process sends its gradients there and fetches its new weights.
+    # All processes of a machine share its memory bandwidth, so ``moved`` is divided by machines
+    # alone. Each process sends its gradients there and fetches its new weights.
     crossing = 2 * gradient_bytes(architecture, settings.states) / processes
-    return rates.host.step_seconds + moved / rates.host_adam_bytes + crossing / rates.links.host
+    stepped = moved / settings.sharding.nodes / rates.host_adam_bytes
+    return rates.host.step_seconds + stepped + crossing / rates.links.host
 
 
 def _communication_seconds(

@@ -20,6 +20,7 @@ from tsplanner.planner.gather.cases import (
     case_device,
     case_settings,
     model_name,
+    on_all_gpus,
     stored_notes,
 )
 from tsplanner.planner.gather.recipes import Recipe, recipe_of
@@ -73,7 +74,7 @@ def read_traced_case(
     if name not in files:
         files[name] = find_model(name)
     found = files[name]
-    settings = case_settings(as_stored(given, found.config))
+    settings = case_settings(as_stored(on_all_gpus(given), found.config))
     device = case_device(given, devices)
     refuse(settings)
     architecture, no_reader = _architecture(found)

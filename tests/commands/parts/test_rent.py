@@ -53,7 +53,9 @@ def test_a_program_gets_one_document(asked: list[str], capsys: Captured) -> None
     document = json.loads(capsys.readouterr().out)
     assert document["prices"]["date"] == "2026-01-01"
     assert document["prices"]["age_days"] > 300
-    assert document["no_plan_fits"] == [{"cloud": "There", "gpus": "RTX 3050 Laptop 4GB"}]
+    (small,) = document["no_plan_fits"]
+    assert (small["cloud"], small["gpus"]) == ("There", "RTX 3050 Laptop 4GB")
+    assert small["why"].startswith("Nothing fits: the smallest plan (")
     one = document["machines"][0]
     assert one["cost"]["lower"] < one["cost"]["expected"] < one["cost"]["upper"]
     assert one["cost"]["expected"] == pytest.approx(
@@ -77,6 +79,7 @@ def test_nothing_that_fits_is_status_4(tmp_path: Path, capsys: Captured) -> None
     ("more", "said"),
     [
         (["--gpus", "T4"], "--rent looks at many machines: leave out --gpus."),
+        (["--nodes", "2"], "--rent looks at many machines: leave out --nodes."),
         (["--probe"], "--rent looks at many machines: leave out --probe."),
         (["--deadline", "8h"], "--deadline needs a dataset: without one the length of a run is"),
     ],

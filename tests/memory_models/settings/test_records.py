@@ -41,3 +41,11 @@ def test_no_setting_counts_more_than_a_run_can() -> None:
     assert BatchLayout(micro_batch_size=2**24).micro_batch_size == 2**24
     with pytest.raises(ValueError, match="micro_batch_size must be at most 16777216"):
         BatchLayout(micro_batch_size=2**24 + 1)
+
+
+def test_machines_have_as_many_processes_as_each_other() -> None:
+    """Eight over two machines are four each; eight over three cannot be."""
+    sharding = from_flat(TrainingSettings, world_size=8, nodes=2).sharding
+    assert sharding.processes_per_node == 4
+    with pytest.raises(ValueError, match="world_size 8 counts the GPUs of all machines, and nodes"):
+        from_flat(TrainingSettings, world_size=8, nodes=3)

@@ -15,6 +15,7 @@ from tsplanner.planner.gather.cases import (
     case_keys,
     case_settings,
     model_name,
+    on_all_gpus,
     read_case,
 )
 
@@ -79,3 +80,27 @@ def test_a_case_for_the_cpu_is_refused_in_a_sentence(name: str) -> None:
     """The figures of a case are a GPU's."""
     with pytest.raises(UsageError, match=f'device "{name}" is no GPU'):
         case_device({"device": name}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "processes"),
+    [
+        ({"device": "RTX 3090"}, None),
+        ({"device": "2x RTX 3090 + 1x RTX 4090"}, 3),
+        ({"device": "8x H200", "nodes": 2}, 16),
+        ({"device": "8x H200", "world_size": 4}, 4),
+        ({}, None),
+    ],
+)
+def test_every_gpu_that_is_named_has_a_process_unless_their_number_is_given(
+    given: dict[str, Any], processes: int | None
+) -> None:
+    """Of several machines each has as many; one GPU is no number to set."""
+    assert on_all_gpus(given).get("world_size") == processes
+
+
+def test_of_several_gpus_the_smallest_counts() -> None:
+    """Every process needs the same bytes."""
+    found = case_device({"device": "RTX 4090 + RTX 3060 12GB"}, {})
+    assert found is not None
+    assert found.name == "RTX 3060"

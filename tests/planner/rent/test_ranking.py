@@ -40,7 +40,7 @@ def test_the_cheapest_run_is_first_and_what_does_not_fit_is_apart(
     heard: list[tuple[int, int]] = []
     found = ranking(request_of_70b, offers, progress=lambda *done: heard.append(done))
     assert [one.offer.price_per_hour for one in found.fitting] == [0.2, 0.4]
-    assert [one.gpus for one in found.refused] == ["RTX 3050 Laptop 4GB"]
+    assert [one.offer.gpus for one in found.refused] == ["RTX 3050 Laptop 4GB"]
     assert heard == [(0, 3), (1, 3), (2, 3)]
     assert found.best is found.fitting[0]
     assert found.fitting[1].cost.expected == pytest.approx(2 * found.fitting[0].cost.expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from memory_models.settings import (
 )
 from tests.support.rig import TURING
 from tests.support.toy_request import HOPPER, request
+from tsplanner.hardware.nodes import machines_alike
 from tsplanner.planner.request import Pins
 from tsplanner.planner.space.candidates import candidates, world_sizes
 
@@ -160,3 +163,13 @@ def test_parallel_sizes_tried_are_bounded_on_a_thousand_gpus() -> None:
     ]  # fmt: skip
     box = request("qwen2.5-0.5b", *[HOPPER] * 8, effective_batch_size=840)
     assert world_sizes(box) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_several_machines_have_as_many_processes_each() -> None:
+    """Two machines of two cards: one machine alone, or both with one or two cards each."""
+    asked = request("qwen2.5-0.5b", HOPPER, HOPPER)
+    asked = replace(asked, machine=machines_alike(asked.machine, 2))
+    found = {
+        (hardware.sharding.nodes, hardware.sharding.world_size) for hardware in candidates(asked)
+    }
+    assert found == {(1, 1), (1, 2), (2, 2), (2, 4)}

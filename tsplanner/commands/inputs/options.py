@@ -113,6 +113,15 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="RAM there, e.g. 1TiB [with --gpus: by a rule, which is printed where it decides]",
     )
+    group.add_argument(
+        "--nodes", type=positive, metavar="N", help="machines like that, used together [1]"
+    )
+    group.add_argument(
+        "--node-link",
+        type=positive_float,
+        metavar="GBIT",
+        help="network of one of them in Gbit/s [by its cards, which a note says]",
+    )
     group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
 
 

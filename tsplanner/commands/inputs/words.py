@@ -21,6 +21,7 @@ SETTINGS: dict[str, str] = {
     "decoder_kernels": "kernels of norms, gated products and adapters",
     "expandable_segments": "PyTorch's allocator grows its segments",
     "world_size": "GPUs to use, one process each",
+    "nodes": "machines that the GPUs stand in, as many in each",
     "zero_stage": "DeepSpeed ZeRO: 0 shares nothing, 3 shares the weights, too",
     "fsdp": "share a frozen base out over the GPUs, which gather it layer by layer (FSDP2)",
     "offload_optimizer": "optimizer states in host RAM",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,18 +19,22 @@ from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rent.prices import PriceFile, read_prices
-from tsplanner.planner.rent.ranking import Ranking, Rented, ranking
+from tsplanner.planner.rent.ranking import Ranking, Refused, Rented, ranking
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.report.text import duration, table
 
 SHOWN = 12
 """Machines that a person is shown."""
+MOST_REASONS = 3
+"""Reasons against machines that a person is shown."""
 OLD_DAYS = 30
 """From this age on prices are said to be old."""
 NOT_WITH = (
     "gpus",
     "machine",
     "host_memory",
+    "nodes",
+    "node_link",
     "cpu",
     "experiment",
     "output",
@@ -79,7 +84,10 @@ def document(found: Ranking, prices: PriceFile, deadline: float | None) -> dict[
         },
         "deadline_seconds": deadline,
         "machines": [_plain(one) for one in found.fitting],
-        "no_plan_fits": [{"cloud": one.cloud, "gpus": one.gpus} for one in found.refused],
+        "no_plan_fits": [
+            {"cloud": one.offer.cloud, "gpus": one.offer.gpus, "why": one.why}
+            for one in found.refused
+        ],
     }
 
 
@@ -124,9 +132,7 @@ def print_ranking(found: Ranking, prices: PriceFile, deadline: float | None) -> 
             words = counted(hidden, "dearer or later machine")
             screen.line(f"  {words} not shown (--json): of a card only the best number is.", "dim")
         screen.line("  Costs whose intervals overlap may well change places.", "dim")
-    if found.refused:
-        names = ", ".join(dict.fromkeys(one.gpus for one in found.refused))
-        screen.line(f"  No plan fits: {names}")
+    _print_refused(screen, found.refused)
     if found.best is not None:
         _print_faster(screen, found.best, found.faster)
         _print_best(screen, found.best)
@@ -155,6 +161,16 @@ def _table(screen: Screen, shown: Sequence[Rented], currency: str, *, has_deadli
         heading.append("deadline")
     for number, line in enumerate(table([heading, *rows], left=2)):
         screen.line(f"  {line}", "" if number else "bold")
+
+
+def _print_refused(screen: Screen, refused: Sequence[Refused]) -> None:
+    """The machines that are too small, and what else keeps a plan from machines."""
+    small = dict.fromkeys(one.offer.gpus for one in refused if one.for_memory)
+    if small:
+        screen.line(f"  No plan fits: {', '.join(small)}")
+    others = Counter(one.why for one in refused if not one.for_memory)
+    for why, machines in others.most_common(MOST_REASONS):
+        screen.line(f"  On {counted(machines, 'machine')}: {why}", "yellow")
 
 
 def _print_faster(screen: Screen, best: Rented, faster: Rented | None) -> None:

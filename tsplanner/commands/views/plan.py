@@ -101,6 +101,9 @@ def next_steps(plan: Plan, path: Path | None, *, probed: bool = False) -> list[s
 
     ``path`` None: the plan could not be stored.
     """
+    if path is not None and plan.hardware.sharding.nodes > 1:
+        jobs = [command("export", name, "--plan", path) for name in ("torchrun", "sbatch")]
+        return [jobs[0], f"or for Slurm  {jobs[1]}"]
     if path is None or plan.machine.detected:
         return [next_command(path, probed=probed)]
     there = "to that machine and run there  tsplanner probe --plan plan.json"

@@ -50,6 +50,11 @@ def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
     if machine.link is not None:
         rate = machine.link_bytes_per_second
         parts.append(f"{machine.link}{f' {rate / 1e9:.0f} GB/s' if rate else ''}")
+    if machine.nodes > 1:
+        parts[0] = f"{machine.nodes} machines, each with {parts[0]}"
+        if machine.node_link is not None:
+            known = "" if machine.node_link.assumed is None else " assumed"
+            parts.append(f"network {machine.node_link.gbit_per_second:,.0f} Gbit/s{known}")
     if device.mig:
         parts.append("MIG slice")
     others = [

@@ -200,6 +200,7 @@ class RemarkKind(StrEnum):
     FEWER_GPUS = "fewer_gpus"
     FEWER_GPUS_BY_BATCH = "fewer_gpus_by_batch"
     FEWER_GPUS_AS_ASKED = "fewer_gpus_as_asked"
+    SEVERAL_MACHINES = "several_machines"
     FP16_OVERFLOWS = "fp16_overflows"
     FP16_GRADIENTS = "fp16_gradients"
     PURE_BF16 = "pure_bf16"

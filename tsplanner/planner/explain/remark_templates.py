@@ -56,6 +56,12 @@ REMARKS: dict[RemarkKind, Words] = {
         "uses {used} of {have} GPUs, as --world-size asks",
         "使用 {have} 块 GPU 中的 {used} 块（按 --world-size）",
     ),
+    RemarkKind.SEVERAL_MACHINES: (
+        "{nodes} machines over {gbit:,.0f} Gbit/s: {share:.0%} of a step are traffic between "
+        "GPUs; by formula alone, several machines were never run",
+        "{nodes} 台机器，网络 {gbit:,.0f} Gbit/s：每步有 {share:.0%} 的时间用于 GPU 之间的通信；"
+        "仅按公式规划，多机从未实际运行",
+    ),
     RemarkKind.STREAMED: (
         "{layers} of {total} layers are streamed from host memory: {moved:.0f} GB per step "
         "({link:.1f} s at {rate:.0f} GB/s{assumed}) hide behind {work:.1f} s of work",

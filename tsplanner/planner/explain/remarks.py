@@ -209,7 +209,8 @@ def _why_rounded(chosen: Chosen, wholer: list[Evaluated], part: Data) -> Remark:
 
 def _idle_gpus(chosen: Chosen) -> Iterator[Remark]:
     """Why GPUs of the machine are not used."""
-    used, have = chosen.hardware.sharding.world_size, len(chosen.request.machine.devices)
+    machine = chosen.request.machine
+    used, have = chosen.hardware.sharding.world_size, len(machine.devices) * machine.nodes
     if chosen.request.on_cpu or used >= have:
         return
     counts: Data = {"used": used, "have": have}
@@ -227,6 +228,15 @@ def _idle_gpus(chosen: Chosen) -> Iterator[Remark]:
     else:
         batch = chosen.request.learning.optimization.effective_batch_size
         yield Remark(kind=RemarkKind.FEWER_GPUS_BY_BATCH, data={**counts, "batch": batch})
+
+
+def _several_machines(chosen: Chosen) -> Iterator[Remark]:
+    """How fast the network was taken to be, and what it takes of a step."""
+    link, nodes = chosen.request.machine.node_link, chosen.hardware.sharding.nodes
+    if link is not None and nodes > 1:
+        share = chosen.best.time.communication / chosen.best.time.seconds
+        data: Data = {"nodes": nodes, "gbit": link.gbit_per_second, "share": share}
+        yield Remark(kind=RemarkKind.SEVERAL_MACHINES, data=data)
 
 
 def _world(hardware: HardwareSettings) -> int:
@@ -290,6 +300,7 @@ REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _assumed_host,
     _stored,
     _rounding,
+    _several_machines,
     _idle_gpus,
     _streamed,
     _padding,

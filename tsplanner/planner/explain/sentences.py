@@ -150,12 +150,19 @@ def _placement(hardware: HardwareSettings, language: str) -> str:
         return sentence(Phrase.CPU, None, language) + _streamed(hardware, language)
     if sharding.zero_stage:
         data: Data = {"stage": sharding.zero_stage, "world_size": sharding.world_size}
-        return sentence(Phrase.ZERO, data, language) + _offload(hardware, language)
+        words = sentence(Phrase.ZERO, data, language) + _machines(hardware, language)
+        return words + _offload(hardware, language)
     if sharding.world_size > 1:
         ddp: Data = {"world_size": sharding.world_size}
         kind = Phrase.FSDP if sharding.shards_base else Phrase.DDP
-        return sentence(kind, ddp, language) + _streamed(hardware, language)
+        words = sentence(kind, ddp, language) + _machines(hardware, language)
+        return words + _streamed(hardware, language)
     return sentence(Phrase.ONE_GPU, None, language) + _streamed(hardware, language)
+
+
+def _machines(hardware: HardwareSettings, language: str) -> str:
+    nodes = hardware.sharding.nodes
+    return sentence(Phrase.ON_MACHINES, {"nodes": nodes}, language) if nodes > 1 else ""
 
 
 def _streamed(hardware: HardwareSettings, language: str) -> str:

@@ -244,8 +244,8 @@ CHANGES: dict[ChangeKind, Words] = {
         "若该机器确有足够内存：用 --host-memory {number}GiB 或机器文件说明",
     ),
     ChangeKind.MORE_MACHINES: (
-        "{number} machines of this kind (tsplanner export --nodes {number})",
-        "{number} 台同样的机器（tsplanner export --nodes {number}）",
+        "{number} machines of this kind (--nodes {number})",
+        "{number} 台同样的机器（--nodes {number}）",
     ),
 }
 """What would make a plan fit."""
@@ -340,6 +340,7 @@ class Phrase(StrEnum):
     DDP = "ddp"
     FSDP = "fsdp"
     ZERO = "zero"
+    ON_MACHINES = "on_machines"
     PARAM_OFFLOAD = "param_offload"
     OPTIMIZER_OFFLOAD = "optimizer_offload"
     BOTH_OFFLOADS = "both_offloads"
@@ -374,6 +375,7 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.DDP: ("DDP x{world_size}", "DDP x{world_size}"),
     Phrase.FSDP: ("FSDP2 x{world_size}", "FSDP2 x{world_size}"),
     Phrase.ZERO: ("ZeRO-{stage} x{world_size}", "ZeRO-{stage} x{world_size}"),
+    Phrase.ON_MACHINES: (" on {nodes} machines", "（{nodes} 台机器）"),
     Phrase.PARAM_OFFLOAD: (" + param offload", " + 参数卸载"),
     Phrase.OPTIMIZER_OFFLOAD: (" + optimizer offload", " + 优化器卸载"),
     Phrase.BOTH_OFFLOADS: (" + param and optimizer offload", " + 参数与优化器卸载"),

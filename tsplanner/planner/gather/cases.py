@@ -69,7 +69,7 @@ def read_case(
         models[name] = read_model(name, describes=False)
     return Case(
         architecture=models[name].architecture,
-        settings=case_settings(as_stored(given, models[name].config)),
+        settings=case_settings(as_stored(on_all_gpus(given), models[name].config)),
         device=case_device(given, {} if devices is None else devices),
         notes=stored_notes(models[name].config),
         recipe=recipe_of(given),
@@ -150,7 +150,9 @@ def _with_deepspeed(typed: dict[str, Any], name: object) -> dict[str, Any]:
 
 
 def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Device | None:
-    """The GPU that the case names, or None; ``devices`` caches GPUs that were read before.
+    """The GPU that the case names, or None; of several the one with the least memory.
+
+    ``devices`` caches GPUs that were read before.
 
     Raises:
         UsageError: the GPU is unknown.
@@ -161,10 +163,31 @@ def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Devi
     if not isinstance(name, str):
         raise UsageError(f"device must be the name of a GPU, not {quoted(name)}")
     if name not in devices:
-        from tsplanner.hardware.describe import parse_gpus
-
-        found = parse_gpus(name)
+        found = _gpus(name)
         if not found:
             raise UsageError(f"device {named(name)} is no GPU: name one, or leave device out")
-        devices[name] = found[0]
+        devices[name] = min(found, key=lambda device: device.free_bytes)
     return devices[name]
+
+
+def on_all_gpus(given: Mapping[str, object]) -> Mapping[str, object]:
+    """The case with a process for each of the GPUs that it names, unless it says how many.
+
+    Several machines have as many each.
+
+    Raises:
+        UsageError: a GPU is unknown.
+    """
+    name = given.get("device")
+    if not isinstance(name, str) or "world_size" in given:
+        return given
+    nodes = given.get("nodes")
+    count = len(_gpus(name)) * (nodes if isinstance(nodes, int) else 1)
+    return {**given, "world_size": count} if count > 1 else given
+
+
+@cache
+def _gpus(name: str) -> tuple[Device, ...]:
+    from tsplanner.hardware.describe import parse_gpus  # a case without a GPU needs no catalogue
+
+    return parse_gpus(name)

@@ -17,6 +17,7 @@ from tsplanner.datasets.lengths.cache import length_summary
 from tsplanner.datasets.records import DataSource, ReadJob
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
+from tsplanner.hardware.nodes import Nodes, several
 from tsplanner.models.config import NoReaderError
 from tsplanner.models.quantized import stored_base
 from tsplanner.models.source import ModelSource, read_model
@@ -42,8 +43,18 @@ class Liberty:
     corrections: bool = True
     """Earlier probes on this machine correct the plan."""
     allow_rounding: bool = False
-    allow_streaming: bool = False
     """What rounds the base or the optimizer's states is taken for its speed alone."""
+    allow_streaming: bool = False
+    """Layers may be streamed without being asked for by number."""
+
+
+@frozen
+class Surroundings:
+    """What a person says of the machine beside its GPUs."""
+
+    host_memory_bytes: int | None = None
+    """RAM of the machine; None: as the machine has it."""
+    nodes: Nodes = Nodes()
 
 
 @frozen
@@ -56,8 +67,7 @@ class Subject:
     on_bad_rows: str = "refuse"
     gpus: str | None = None
     machine: str | None = None
-    host_memory_bytes: int | None = None
-    """RAM of the machine, as a person says; None: as the machine has it."""
+    around: Surroundings = field(default_factory=Surroundings)
     cpu: bool = False
     rows: DatasetRef | None = None
     """Description of a dataset that is not on this machine; None: there is no such dataset."""
@@ -86,7 +96,8 @@ def plan_request(
     _check_stored(subject, learning, source)
     tokenizer = _tokenizer(subject, source)
     dataset = _dataset(subject, source, learning, tokenizer, saves, progress)
-    machine = machine_for(subject.gpus, subject.machine, saves, subject.host_memory_bytes)
+    machine = machine_for(subject.gpus, subject.machine, saves, subject.around.host_memory_bytes)
+    machine = several(machine, subject.around.nodes, on_cpu=subject.cpu)
     request = PlanRequest(
         architecture=source.architecture,
         model=_model_ref(source, learning, subject.tokenizer, tokenizer),

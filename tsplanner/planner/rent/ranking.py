@@ -55,12 +55,23 @@ class Rented:
 
 
 @frozen
+class Refused:
+    """A machine that has no plan, and why."""
+
+    offer: Offer
+    why: str
+    """A sentence."""
+    for_memory: bool
+    """Whether it is too small: nothing fits there, and another machine may do."""
+
+
+@frozen
 class Ranking:
     """Machines that the run fits on, and those that it does not."""
 
     fitting: tuple[Rented, ...]
     """In time first, then by expected cost."""
-    refused: tuple[Offer, ...]
+    refused: tuple[Refused, ...]
     """No plan fits there, or none can run."""
 
     @property
@@ -109,8 +120,9 @@ def ranking(
         progress(done, len(offers))
         try:
             plan = choose(replace(request, machine=offer.machine)).plan
-        except (NoPlanFits, TsplannerError):
-            refused.append(offer)
+        except TsplannerError as error:
+            small = isinstance(error, NoPlanFits)
+            refused.append(Refused(offer=offer, why=str(error), for_memory=small))
             continue
         fitting.append(rented(offer, plan, deadline_seconds))
     order = list(Lateness)

@@ -90,6 +90,8 @@ class Group:
     """GPUs that are used together."""
 
     world_size: int
+    nodes: int
+    """Machines that have the GPUs."""
     devices: tuple[int, ...]
     """Positions of the GPUs, as in `HardwareSettings.devices`."""
     bf16: bool
@@ -101,15 +103,20 @@ class Group:
 def _groups(request: PlanRequest) -> Iterator[Group]:
     """Groups of every size; a rule refuses a group that is too large for the machine."""
     machine = request.machine
-    for world in _choices(request.pins, "world_size", world_sizes(request)):
-        if request.learning.optimization.effective_batch_size % world:
+    sizes = _choices(request.pins, "world_size", world_sizes(request))
+    for world, nodes in product(sizes, sorted({1, machine.nodes})):
+        each = world // nodes
+        if request.learning.optimization.effective_batch_size % world or world % nodes:
             continue
-        for positions in device_groups(machine, world) or [tuple(range(world))]:
+        if nodes < machine.nodes and each > len(machine.devices):
+            continue  # several machines have as many
+        for positions in device_groups(machine, each) or [tuple(range(each))]:
             used = [machine.devices[place] for place in positions if place < len(machine.devices)]
             bf16 = all(device.has_bf16 for device in used)
             lowest = min((device.compute_capability for device in used), default=(0, 0))
             yield Group(
                 world_size=world,
+                nodes=nodes,
                 devices=positions_for(positions),
                 bf16=bf16,
                 eight_bit=eight_bit_form(lowest, bf16=bf16),
@@ -122,7 +129,7 @@ def world_sizes(request: PlanRequest) -> list[int]:
     On a machine of up to eight GPUs that is every number; on a larger one nobody leaves most idle.
     """
     whole = request.learning.optimization.effective_batch_size
-    found = divisors(whole, len(request.machine.devices))
+    found = divisors(whole, len(request.machine.devices) * request.machine.nodes)
     return [*found[:1], *found[1:][-(MOST_WORLD_SIZES - 1) :]]
 
 
@@ -140,7 +147,7 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
     for base, kernels, sharding, checkpoints in options:
         if _pointless(request, base.quantization, sharding):
             continue
-        shared = replace(sharding, world_size=group.world_size)
+        shared = replace(sharding, world_size=group.world_size, nodes=group.nodes)
         # ZeRO-3 gathers the weights module by module, so fused kernels cannot read them.
         usable = kernels
         if "decoder_kernels" not in request.pins and group.bf16 and has_compiler(request.machine):

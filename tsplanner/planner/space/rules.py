@@ -199,7 +199,8 @@ def _layer_checkpoints(request: PlanRequest, hardware: HardwareSettings) -> Data
 
 
 def _devices(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    have, wanted = len(request.machine.devices), hardware.sharding.world_size
+    have = len(request.machine.devices) * request.machine.nodes
+    wanted = hardware.sharding.world_size
     if hardware.accelerator == "cpu" or wanted <= have:
         return None
     return {"wanted": wanted, "have": have}
