@@ -37,8 +37,10 @@ def divisors(number: int, most: int) -> tuple[int, ...]:
 
 
 def counted(count: float, noun: str) -> str:
-    """A number with its noun, ``1 epoch`` or ``1,200 epochs``; the noun takes an s."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """A number with its noun: ``1 epoch``, ``1,200 epochs``, ``2 passes``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}{'es' if noun.endswith(('ss', 'tch')) else 's'}"
 
 
 def format_gib(count: float | None, *, unit: bool = False, digits: int | None = None) -> str:

@@ -120,7 +120,9 @@ BEST = at(1.0, micro_batch_size=4, gradient_accumulation_steps=4)
         # Within two hundredths speeds count as equal, and the next difference is named.
         (at(0.99, quantization=Quantization.NF4), Reason.QUANTIZED),
         (at(1.0, optimizer=Optimizer.ADAMW_BNB_8BIT), Reason.ROUNDED_STATES),
-        (at(1.0), Reason.MORE_COMPLEX),
+        (at(1.0), Reason.SMALLER_BATCHES),
+        (at(1.0, world_size=2, micro_batch_size=2), Reason.MORE_COMPLEX),
+        (at(1.0, quantization=Quantization.W8A8), Reason.ROUNDED_PRODUCTS),
         (
             at(
                 1.0, micro_batch_size=4, gradient_accumulation_steps=4, loss_kernel=LossKernel.FUSED

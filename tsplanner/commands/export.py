@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from memory_models.frozen import frozen
+from memory_models.units import counted
 from tsplanner import runs
 from tsplanner.commands.inputs.options import add_plan_argument, add_random_weights_argument
 from tsplanner.commands.inputs.values import path, path_text, positive, positive_float
@@ -263,16 +264,14 @@ def rows_notes(plan: Plan, written: RowsWritten, rows_as: RowsAs) -> list[str]:
     """What was written of the dataset, and where that is not what the plan counted."""
     trained = written.rows - written.held_out
     found = [
-        f"{trained:,} rows to train on and {written.held_out:,} held out, as {rows_as}: those of "
-        "tsplanner train"
+        f"{counted(trained, 'row')} to train on and {written.held_out:,} held out, as {rows_as}: "
+        "those of tsplanner train"
     ]
     if rows_as is RowsAs.MESSAGES and (reason := without_tokens(plan)) is not None:
         found.append(f"no token ids, since {reason}: the trainer renders and masks the rows itself")
     if written.rows != plan.dataset.lengths.rows_kept:
-        found.append(
-            f"the plan counted {plan.dataset.lengths.rows_kept:,} rows, so its steps differ: plan "
-            "again"
-        )
+        counts = counted(plan.dataset.lengths.rows_kept, "row")
+        found.append(f"the plan counted {counts}, so its steps differ: plan again")
     return found
 
 

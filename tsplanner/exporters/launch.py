@@ -247,5 +247,5 @@ def _layout_words(batch: BatchLayout) -> str:
     """How the rows of a process go through the model."""
     rows = batch.gradient_accumulation_steps
     if batch.is_packed:
-        return f"packed up to {batch.token_budget} positions, {rows} rows"
+        return f"packed up to {batch.token_budget} positions, {counted(rows, 'row')}"
     return f"micro-batch {batch.micro_batch_size} x accumulation {rows}"

@@ -76,6 +76,10 @@ def outranks(found: Evaluated, other: Evaluated, *, allow_rounding: bool = False
     return found.samples_per_second > (1 + SPEED_TIE) * other.samples_per_second
 
 
+BATCH_PLACES = (4, 5)
+"""Places of `complexity_key` that say in how many pieces the rows of a step go through."""
+
+
 def complexity_key(found: Evaluated) -> tuple[int, ...]:
     """The order of plans that are as fast as each other: the least risk and complexity first.
 
@@ -167,13 +171,22 @@ def rounded_reason(hardware: HardwareSettings) -> Reason:
     return Reason.QUANTIZED if hardware.base.quantization else Reason.ROUNDED_STATES
 
 
+def rounds_otherwise(hardware: HardwareSettings, chosen: HardwareSettings) -> bool:
+    """Whether settings round what the chosen ones do not, even if less in all."""
+    eight = hardware.base.multiplies_8bit and not chosen.base.multiplies_8bit
+    return eight or quality_risk(hardware) > quality_risk(chosen)
+
+
 def _lost_at_same_speed(found: Evaluated, best: Evaluated) -> Reason:
-    if found.hardware.base.quantization and not best.hardware.base.quantization:
+    if rounds_otherwise(found.hardware, best.hardware):
         return rounded_reason(found.hardware)
-    if quality_risk(found.hardware) > quality_risk(best.hardware):
-        return Reason.ROUNDED_STATES
-    same = complexity_key(found)[:-1] == complexity_key(best)[:-1]
-    return Reason.MORE_MEMORY if same else Reason.MORE_COMPLEX
+    ours, theirs = complexity_key(found), complexity_key(best)
+    if ours[:-1] == theirs[:-1]:
+        return Reason.MORE_MEMORY
+    first = next(
+        place for place, (one, two) in enumerate(zip(ours, theirs, strict=True)) if one != two
+    )
+    return Reason.SMALLER_BATCHES if first in BATCH_PLACES else Reason.MORE_COMPLEX
 
 
 def worth_showing(

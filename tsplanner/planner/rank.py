@@ -38,7 +38,7 @@ from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates, conflict
 from tsplanner.planner.space.checkpointed_layers import Estimate, fewest, some_layers
-from tsplanner.planner.space.eight_bit import eight_bit_twin
+from tsplanner.planner.space.eight_bit_alternatives import eight_bit_alternatives
 from tsplanner.planner.space.pareto import pareto_front, quality_risk
 from tsplanner.planner.space.rules import SHOWN, asked_for, deciding, refusal
 from tsplanner.planner.space.streamed_layers import fewest_streamed, with_fewest
@@ -120,16 +120,8 @@ def choose(request: PlanRequest) -> Choice:
     # Replays may settle on a number of checkpointed layers that was not among the candidates.
     if all(found.hardware != best.hardware for found in evaluated):
         evaluated.append(best)
-    evaluated += _twin(request, best)
+    evaluated += eight_bit_alternatives(request, best, evaluated)
     return explained(request, finish(request, best), best, evaluated, refusals)
-
-
-def _twin(request: PlanRequest, best: Evaluated) -> list[Evaluated]:
-    """The plan with its products in 8 bits, so that a reader sees what they would gain."""
-    hardware = eight_bit_twin(request, best.hardware)
-    if hardware is None or request.allow_rounding or refusal(request, hardware):
-        return []
-    return [evaluate(request, hardware)]
 
 
 def explained(

@@ -58,7 +58,7 @@ def test_a_refusal_for_a_program_has_rule_setting_and_reason(choice: Choice) -> 
     assert refusal_values(refused) == {
         "rule": "devices",
         "setting": "bf16 · DDP x2",
-        "reason": "2 GPUs are asked for, the machine has 1",
+        "reason": "asked for: 2 GPUs; the machine has 1",
     }
 
 

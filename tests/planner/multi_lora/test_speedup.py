@@ -63,7 +63,7 @@ def test_sharing_does_not_pay_where_a_trial_fills_the_gpu() -> None:
     found = sharing(16)
     assert (found.trials, found.gain, found.settings.method.adapter_ranks) == (1, 1.0, ())
     assert found.alone_reason is AloneReason.GPU_BUSY
-    assert "8192 tokens per step keep the GPU busy alone" in found.reason
+    assert "8,192 tokens per step keep the GPU busy alone" in found.reason
 
 
 def test_less_memory_means_fewer_trials_or_more_checkpoints_within_it() -> None:

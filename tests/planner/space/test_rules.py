@@ -105,7 +105,7 @@ REFUSED = [
     Row(
         rule="devices",
         hardware={"world_size": 2},
-        says="2 GPUs are asked for, the machine has 1",
+        says="asked for: 2 GPUs; the machine has 1",
     ),
     Row(
         rule="bf16",

@@ -20,7 +20,7 @@ STREAMED = from_flat(HardwareSettings, streamed_layers=8)
         ({"quantization": Quantization.INT8}, "--quantization int8"),
         ({"gradient_checkpointing": False}, "--gradient-checkpointing off"),
         ({"checkpointed_layers": 3}, "--checkpointed-layers 3"),
-        ({"streamed_layers": 25}, "25 layers are to be streamed, the model has 24"),
+        ({"streamed_layers": 25}, "to be streamed: 25 layers; the model has 24"),
     ],
 )
 def test_a_setting_that_does_not_go_with_it_is_named(

@@ -47,3 +47,18 @@ def test_without_a_held_out_loss_there_is_no_headline(tmp_path: Path) -> None:
     """Nothing was evaluated, or nothing was trained here."""
     assert headline([changed(trained(tmp_path), eval_loss=None)]) is None
     assert headline([summary("elsewhere")]) is None
+
+
+def test_a_run_on_a_cpu_has_memory_and_not_a_gpus_memory_in_chinese(tmp_path: Path) -> None:
+    """显存 is a GPU's."""
+    run = trained(tmp_path)
+
+    def labels(one: RunSummary) -> list[str]:
+        section = headline([one])
+        assert isinstance(section, Section)
+        (block,) = section.blocks
+        assert isinstance(block, Figures)
+        return [translate(item.label, Language.ZH) for item in block.items]
+
+    assert "单个进程的内存峰值" in labels(changed(run, on_cpu=True))
+    assert "单个进程的显存峰值" in labels(changed(run, on_cpu=False))

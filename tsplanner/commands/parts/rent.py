@@ -113,7 +113,7 @@ def settings_of(hardware: HardwareSettings) -> str:
     """What is particular about the settings, in a few words."""
     base = str(hardware.base.quantization or hardware.base.model_dtype)
     sharding = hardware.sharding
-    used = "" if sharding.world_size == 1 else f" · {sharding.world_size} GPUs"
+    used = "" if sharding.world_size == 1 else f" · {counted(sharding.world_size, 'GPU')}"
     stage = f" · ZeRO-{sharding.zero_stage}" if sharding.zero_stage else ""
     offload = " + offload" if sharding.offload_optimizer or sharding.offload_param else ""
     return f"{base}{used}{stage}{offload}"

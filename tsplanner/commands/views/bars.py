@@ -75,7 +75,7 @@ def step_bars(jobs: Sequence[Job], *, shown: bool) -> Iterator[None]:
     titles = {job.folder: f"probe {Path(job.folder).name}  {title(job)}" for job in jobs}
     if not interactive():
         for words in titles.values():
-            print(f"{words}  {steps} steps", flush=True)
+            print(f"{words}  {counted(steps, 'step')}", flush=True)
         yield
         return
     from rich.progress import BarColumn, Progress, TextColumn

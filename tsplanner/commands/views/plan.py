@@ -12,7 +12,7 @@ from tsplanner.commands.views.screen import Screen, bar
 from tsplanner.commands.views.subject import print_subject, short_count
 from tsplanner.console import command
 from tsplanner.planner.advice import Suggestion
-from tsplanner.planner.compare import RankedCandidate, rounded_reason
+from tsplanner.planner.compare import RankedCandidate, rounded_reason, rounds_otherwise
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.explain.reasons import MemoryKind, Remark, RemarkKind
 from tsplanner.planner.explain.sentences import (
@@ -30,7 +30,6 @@ from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, Failure
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.planner.space.rules import asked_for
 from tsplanner.planner.steps import epochs_of
 from tsplanner.planner.suggestions import FitSuggestion
@@ -179,7 +178,7 @@ def batch_words(hardware: HardwareSettings) -> str:
     if hardware.batch.is_packed:
         return (
             f"rows packed, up to {hardware.batch.token_budget:,} positions a pass, "
-            f"{hardware.batch.gradient_accumulation_steps} rows a step{times}"
+            f"{counted(hardware.batch.gradient_accumulation_steps, 'row')} a step{times}"
             + (f" = effective {hardware.effective_batch_size}" if times else "")
         )
     return (
@@ -288,7 +287,7 @@ def _reasons(row: RankedCandidate, choice: Choice) -> list[str]:
     """Why an alternative was not chosen, and what it rounds that the plan does not."""
     hardware, chosen = row.evaluated.hardware, choice.plan.hardware
     words = [explanation_sentence(row.explanation)]
-    if quality_risk(hardware) > quality_risk(chosen):
+    if rounds_otherwise(hardware, chosen):
         words.append(sentence(rounded_reason(hardware)))
     return list(dict.fromkeys(words))
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from memory_models.units import counted
 from tsplanner.console import is_plain, rich_console
 
 SHOWN_AFTER_SECONDS = 1.0
@@ -39,7 +40,7 @@ class ScanBar:
         if self._bar is None:
             self._bar = self._started(total)
         rate = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB  {done / seconds / 1e6:.0f} MB/s"
-        self._bar.update(0, completed=done, words=f"{rate}  {rows:,} rows")
+        self._bar.update(0, completed=done, words=f"{rate}  {counted(rows, 'row')}")
         self._bar.refresh()
 
     def _started(self, total: int) -> Any:

@@ -241,7 +241,7 @@ def space_line(prepared: PreparedSearch) -> str:
     rate, most = learning.optimization.learning_rate, learning.optimization.num_train_epochs
     return (
         f"Baseline: rank {learning.method.lora_rank}, lr {rate:.1e}, {counted(most, 'epoch')} "
-        f"({prepared.opened.trial_plan.dataset.lengths.rows_kept:,} rows).   "
+        f"({counted(prepared.opened.trial_plan.dataset.lengths.rows_kept, 'row')}).   "
         f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials."
     )
 

@@ -45,7 +45,7 @@ OBSTACLES: dict[Obstacle, Words] = {
         "neftune_noise_alpha {detail} 会给所有试验共用的嵌入加噪声",
     ),
     Obstacle.SCHEDULE: ("the schedule {detail} follows the loss", "学习率计划 {detail} 取决于损失"),
-    Obstacle.WORLD_SIZE: ("it runs on {detail} processes", "它在 {detail} 个进程上运行"),
+    Obstacle.WORLD_SIZE: ("it runs on {detail:process}", "它在 {detail} 个进程上运行"),
     Obstacle.ZERO: ("ZeRO stage {detail} shards the base", "ZeRO 第 {detail} 阶段会切分基座"),
     Obstacle.BATCH_SIZE: (
         "effective batch {detail} is no multiple of micro-batch {micro_batch}",
@@ -60,8 +60,7 @@ TRIALS_ALONE: dict[AloneReason, Words] = {
         "一个基座上放不下两个试验。",
     ),
     AloneReason.GPU_BUSY: (
-        "A trial's {tokens} tokens per step keep the GPU busy alone ({gain:.2f}x on a shared "
-        "base).",
+        "A trial's {tokens:token} per step keep the GPU busy alone ({gain:.2f}x on a shared base).",
         "单个试验每步的 {tokens} 词元已让 GPU 满载（共享基座为 {gain:.2f} 倍）。",
     ),
 }

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     ROUNDED_STATES = "rounded_states"
     MORE_MEMORY = "more_memory"
     MORE_COMPLEX = "more_complex"
+    SMALLER_BATCHES = "smaller_batches"
 
 
 class RuleName(StrEnum):

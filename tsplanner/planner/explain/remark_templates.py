@@ -45,31 +45,31 @@ REMARKS: dict[RemarkKind, Words] = {
         "加 --allow-rounding 可快至 {gain:.1f} 倍（{setting}）：{rounded}",
     ),
     RemarkKind.FEWER_GPUS: (
-        "uses {used} of {have} GPUs; the best plan with more ({setting}): {why}",
+        "uses {used} of {have:GPU}; the best plan with more ({setting}): {why}",
         "使用 {have} 块 GPU 中的 {used} 块；更多时的最佳方案（{setting}）：{why}",
     ),
     RemarkKind.FEWER_GPUS_BY_BATCH: (
-        "uses {used} of {have} GPUs: more cannot share the effective batch {batch} equally",
+        "uses {used} of {have:GPU}: more cannot share the effective batch {batch} equally",
         "使用 {have} 块 GPU 中的 {used} 块：更多时无法均分有效批次 {batch}",
     ),
     RemarkKind.FEWER_GPUS_AS_ASKED: (
-        "uses {used} of {have} GPUs, as --world-size asks",
+        "uses {used} of {have:GPU}, as --world-size asks",
         "使用 {have} 块 GPU 中的 {used} 块（按 --world-size）",
     ),
     RemarkKind.SEVERAL_MACHINES: (
-        "{nodes} machines over {gbit:,.0f} Gbit/s: {share:.0%} of a step are traffic between "
+        "{nodes:machine} over {gbit:,.0f} Gbit/s: {share:.0%} of a step are traffic between "
         "GPUs; by formula alone, several machines were never run",
         "{nodes} 台机器，网络 {gbit:,.0f} Gbit/s：每步有 {share:.0%} 的时间用于 GPU 之间的通信；"
         "仅按公式规划，多机从未实际运行",
     ),
     RemarkKind.STREAMED: (
-        "{layers} of {total} layers are streamed from host memory: {moved:.0f} GB per step "
+        "{layers} of {total:layer} are streamed from host memory: {moved:.0f} GB per step "
         "({link:.1f} s at {rate:.0f} GB/s{assumed}) hide behind {work:.1f} s of work",
         "{total} 层中有 {layers} 层从主机内存流式加载：每步 {moved:.0f} GB（{rate:.0f} GB/s "
         "下需 {link:.1f} 秒{assumed}）被 {work:.1f} 秒的计算掩盖",
     ),
     RemarkKind.STREAMED_WAITS: (
-        "{layers} of {total} layers are streamed from host memory: {moved:.0f} GB per step take "
+        "{layers} of {total:layer} are streamed from host memory: {moved:.0f} GB per step take "
         "{link:.1f} s at {rate:.0f} GB/s{assumed}, so that {work:.1f} s of work wait {waits:.1f} s "
         "for the link; a larger --effective-batch hides more",
         "{total} 层中有 {layers} 层从主机内存流式加载：每步 {moved:.0f} GB，{rate:.0f} GB/s "

@@ -155,15 +155,17 @@ def _rounding(chosen: Chosen) -> Iterator[Remark]:
     if stored_base(chosen.request.model.config) is not None:
         return
     best, risk = chosen.best, quality_risk(chosen.hardware)
-    wholer = [found for found in chosen.evaluated if quality_risk(found.hardware) < risk]
+    # The list of plans shows what 8-bit products would gain: they are no plan that rounds nothing,
+    # and what they gain on every card is no news here.
+    others = [found for found in chosen.evaluated if not found.hardware.base.multiplies_8bit]
+    wholer = [found for found in others if quality_risk(found.hardware) < risk]
     part: Data = {"rounded": rounded_part(best.hardware)}
     if risk and not wholer:
         yield Remark(kind=RemarkKind.ROUNDED_AS_ASKED, data=part)
     elif risk:
         yield _why_rounded(chosen, wholer, part)
-    # The list of plans shows what 8-bit products would gain on every card, which is no news here.
-    others = [found for found in chosen.usable if not found.hardware.base.multiplies_8bit]
-    faster = [found for found in others if quality_risk(found.hardware) > risk]
+    usable = [found for found in others if found.verdict is not Verdict.DOES_NOT_FIT]
+    faster = [found for found in usable if quality_risk(found.hardware) > risk]
     faster = [found for found in faster if _gain(found, best) >= WORTH_ROUNDING]
     if faster and not chosen.request.allow_rounding:
         other = best_of(faster)

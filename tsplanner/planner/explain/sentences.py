@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from memory_models.settings import BatchLayout, Dtype, LossKernel
 from memory_models.units import GIB
+from tsplanner import wording
 from tsplanner.planner.explain.multi_lora_templates import Words
 from tsplanner.planner.explain.reasons import (
     AppliedRule,
@@ -48,7 +49,7 @@ def filled(words: Words, data: Data, language: str = ENGLISH) -> str:
     """A template in a language, with the data in its places."""
     column = LANGUAGES.index(language)
     values = {name: _in_words(name, value, column) for name, value in data.items()}
-    return words[column].format(**values)
+    return wording.filled(words[column], values)
 
 
 def _in_words(name: str, value: str | int | float, column: int) -> str | int | float:

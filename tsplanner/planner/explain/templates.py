@@ -35,7 +35,7 @@ REASONS: dict[Reason, Words] = {
     ),
     Reason.OVER: ("over {memory}", "超过{memory}"),
     Reason.OVER_AS_PROBED: ("over the free memory, by the probes", "按探测结果，超过可用内存"),
-    Reason.OUT_OF_MEMORY: ("out of memory when it was probed", "探测时显存不足"),
+    Reason.OUT_OF_MEMORY: ("out of memory when it was probed", "探测时内存不足"),
     Reason.OUT_OF_HOST_MEMORY: ("out of host memory when it was probed", "探测时主机内存不足"),
     Reason.PROBE_FAILED: ("failed when it was probed", "探测时失败"),
     Reason.LARGER_THAN_FAILED: (
@@ -43,7 +43,7 @@ REASONS: dict[Reason, Words] = {
         "所需内存应多于一个已内存不足的方案",
     ),
     Reason.SIMILAR_FAILED: (
-        "{count} other plans of its kind failed",
+        "{count:other plan} of its kind failed",
         "同类方案已有 {count} 个失败",
     ),
     Reason.SLOWER: ("slower: {bottleneck}", "更慢：{bottleneck}"),
@@ -56,6 +56,10 @@ REASONS: dict[Reason, Words] = {
     Reason.ROUNDED_STATES: ("rounds the optimizer's states to 8 bits", "优化器状态舍入为 8 位"),
     Reason.MORE_MEMORY: ("as fast, more memory", "速度相同，内存更多"),
     Reason.MORE_COMPLEX: ("as fast, with more moving parts", "速度相同，但环节更多"),
+    Reason.SMALLER_BATCHES: (
+        "as fast, in more and smaller passes, which a slow host would show",
+        "速度相同，但每步分成更多更小的前向，主机较慢时会受影响",
+    ),
 }
 """Why a candidate is tight, does not fit, or is not the first."""
 
@@ -73,7 +77,7 @@ PACKAGE_LACKS: dict[PackageLack, Words] = {
 }
 BOTTLENECKS: dict[Bottleneck, Words] = {
     Bottleneck.MATRIX: ("matrix products", "矩阵乘法"),
-    Bottleneck.MEMORY: ("memory traffic", "显存读写"),
+    Bottleneck.MEMORY: ("memory traffic", "访存"),
     Bottleneck.LAUNCH: ("kernel launches of small batches", "小批次的内核启动"),
     Bottleneck.OPTIMIZER: ("optimizer step", "优化器步"),
     Bottleneck.COMMUNICATION: ("traffic between GPUs", "GPU 之间的通信"),
@@ -82,7 +86,7 @@ BOTTLENECKS: dict[Bottleneck, Words] = {
 
 RULES: dict[RuleName, Words] = {
     RuleName.DEVICES: (
-        "{wanted} GPUs are asked for, the machine has {have}",
+        "asked for: {wanted:GPU}; the machine has {have}",
         "要求 {wanted} 块 GPU，本机有 {have} 块",
     ),
     RuleName.BF16: (
@@ -204,7 +208,7 @@ RULES: dict[RuleName, Words] = {
         "{model_type} 的层之间传递的不只是结果，因此不能流式加载",
     ),
     RuleName.STREAMED_NUMBER: (
-        "{wanted} layers are to be streamed, the model has {have}",
+        "to be streamed: {wanted:layer}; the model has {have}",
         "要求流式加载 {wanted} 层，模型只有 {have} 层",
     ),
     RuleName.PACKED_FAMILY: (
@@ -229,12 +233,12 @@ CHANGES: dict[ChangeKind, Words] = {
         "从主机内存流式传入各层（--allow-streaming；尚未在 GPU 上运行过）",
     ),
     ChangeKind.SHORTER_SEQUENCES: (
-        "sequences of at most {number} tokens",
+        "sequences of at most {number:token}",
         "序列不超过 {number} 词元",
     ),
     ChangeKind.LORA: ("method lora", "改用 lora"),
     ChangeKind.LORA_ON_NF4: ("method lora on an nf4 base", "改用 nf4 基座上的 lora"),
-    ChangeKind.MORE_GPUS: ("{number} such GPUs", "{number} 块同样的 GPU"),
+    ChangeKind.MORE_GPUS: ("{number:such GPU}", "{number} 块同样的 GPU"),
     ChangeKind.MORE_RAM: ("{number} GiB more RAM", "再加 {number} GiB 内存"),
     ChangeKind.MORE_HOST_RAM: ("{number} GiB more host RAM", "再加 {number} GiB 主机内存"),
     ChangeKind.LARGER_GPU: ("a GPU of {number} GiB", "一块 {number} GiB 的 GPU"),
@@ -244,7 +248,7 @@ CHANGES: dict[ChangeKind, Words] = {
         "若该机器确有足够内存：用 --host-memory {number}GiB 或机器文件说明",
     ),
     ChangeKind.MORE_MACHINES: (
-        "{number} machines of this kind (--nodes {number})",
+        "{number:machine} of this kind (--nodes {number})",
         "{number} 台同样的机器（--nodes {number}）",
     ),
 }
@@ -375,24 +379,24 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.DDP: ("DDP x{world_size}", "DDP x{world_size}"),
     Phrase.FSDP: ("FSDP2 x{world_size}", "FSDP2 x{world_size}"),
     Phrase.ZERO: ("ZeRO-{stage} x{world_size}", "ZeRO-{stage} x{world_size}"),
-    Phrase.ON_MACHINES: (" on {nodes} machines", "（{nodes} 台机器）"),
+    Phrase.ON_MACHINES: (" on {nodes:machine}", "（{nodes} 台机器）"),
     Phrase.PARAM_OFFLOAD: (" + param offload", " + 参数卸载"),
     Phrase.OPTIMIZER_OFFLOAD: (" + optimizer offload", " + 优化器卸载"),
     Phrase.BOTH_OFFLOADS: (" + param and optimizer offload", " + 参数与优化器卸载"),
-    Phrase.STREAMED: (" + {layers} layers streamed", " + {layers} 层流式加载"),
-    Phrase.PASSES_TOGETHER: (", {passes} passes together", "，每次 {passes} 个前向"),
+    Phrase.STREAMED: (" + {layers:layer} streamed", " + {layers} 层流式加载"),
+    Phrase.PASSES_TOGETHER: (", {passes:pass} together", "，每次 {passes} 个前向"),
     Phrase.HOST_CHECKPOINTS: ("checkpoints in host memory", "检查点存于主机内存"),
     Phrase.CHECKPOINTING_OFF: ("checkpointing off", "检查点关闭"),
     Phrase.CHECKPOINTING_ON: ("checkpointing on", "检查点开启"),
-    Phrase.CHECKPOINTED_LAYERS: ("checkpointing {layers} layers", "检查点 {layers} 层"),
+    Phrase.CHECKPOINTED_LAYERS: ("checkpointing {layers:layer}", "检查点 {layers} 层"),
     Phrase.CHECKPOINTED_LAYERS_OF: (
-        "checkpointing {layers} of {total} layers",
+        "checkpointing {layers} of {total:layer}",
         "检查点 {layers} 层（共 {total} 层）",
     ),
     Phrase.THIS_TRIAL_ALONE: ("This trial runs alone: {why}.", "该试验单独运行：{why}。"),
     Phrase.EVERY_TRIAL_ALONE: ("Trials run alone: {why}.", "各试验单独运行：{why}。"),
     Phrase.TRIALS_SHARE: (
-        "{trials} trials in one pass make {gain:.1f}x as many steps per second as one.",
+        "{trials:trial} in one pass make {gain:.1f}x as many steps per second as one.",
         "{trials} 个试验同时前向，每秒步数为单个的 {gain:.1f} 倍。",
     ),
     Phrase.THE_SAME: ("the same", "其余相同"),

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from memory_models.units import counted
 from tsplanner.errors import TsplannerError
 from tsplanner.models.weights import INDEX, SINGLE, WeightFiles, find_weights, read_header
 from tsplanner.planner.plan import DatasetRef, FileSeen, ModelRef, Plan
@@ -138,7 +139,7 @@ def dataset_change(dataset: DatasetRef) -> str | None:
     if why is None or now is None:
         return why
     rows, before = rows_now(paths), dataset.lengths.rows_total
-    return why if rows in (None, before) else f"{name} had {before:,} rows, now {rows:,}"
+    return why if rows in (None, before) else f"{name} had {counted(before, 'row')}, now {rows:,}"
 
 
 def rows_now(paths: Sequence[Path]) -> int | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from memory_models.frozen import frozen
 from tsplanner.report.page import Both, Original, Text
+from tsplanner.wording import filled
 
 
 class Language(StrEnum):
@@ -54,4 +55,4 @@ def translate(text: Text, language: Language) -> str:
             values[name] = known.separators[text.key].join(items)
         else:
             values[name] = translate(value, language)
-    return known.templates[text.key].format(**values)
+    return filled(known.templates[text.key], values)

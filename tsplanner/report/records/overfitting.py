@@ -146,14 +146,13 @@ def _verdict(
         rise=rise,
         reversals=reversals,
         swing=swing,
-        sentences=_sentences(state, best, points, rise, swing),
+        sentences=_sentences(state, best, rise, swing),
     )
 
 
 def _sentences(
     state: CurveState,
     best: EvalPoint | None,
-    points: Sequence[EvalPoint],
     rise: float,
     swing: float,
 ) -> tuple[str, ...]:
@@ -162,7 +161,7 @@ def _sentences(
         return ("Nothing was evaluated, so over-fitting cannot be seen.",)
     best_words = f"The held-out loss was lowest, {best.loss:.4f}, after epoch {best.epoch:.3g}"
     after = {
-        CurveState.TOO_FEW: f"{best_words}; {len(points)} evaluations are too few for a trend.",
+        CurveState.TOO_FEW: f"{best_words}; too few evaluations for a trend.",
         CurveState.FALLING: f"{best_words}, the last, and still falling: more epochs may help.",
         CurveState.LEVEL: f"{best_words}, and changed by no more than noise around it.",
         CurveState.OVERFITTING: (

@@ -65,7 +65,8 @@ def _memory(run: RunSummary) -> Figure | None:
         expected=format_gib(process.expected, unit=True),
     )
     measured = format_gib(run.memory.process_bytes, unit=True)
-    return Figure(label=words("headline_peak"), value=measured, note=note)
+    key = "headline_peak_cpu" if run.hardware.on_cpu else "headline_peak"
+    return Figure(label=words(key), value=measured, note=note)
 
 
 def _time(run: RunSummary) -> Figure | None:
