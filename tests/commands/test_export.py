@@ -270,7 +270,7 @@ def test_remote_code_is_said_before_it_runs(tmp_path: Path) -> None:
     note, *rows = json.loads(export(tmp_path, *words, "--json").stdout)["notes"]
     assert note.startswith("trust_remote_code is true")
     assert rows == [
-        "1 rows to train on and 0 held out, as messages: those of tsplanner train",
+        "1 row to train on and 0 held out, as messages: those of tsplanner train",
         "no token ids, since the ChatTS fork normalises the series of a row itself and takes no "
         "token ids: the trainer renders and masks the rows itself",
         "the plan counted 414 rows, so its steps differ: plan again",

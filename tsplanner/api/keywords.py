@@ -119,12 +119,12 @@ class EstimateKeywords(TypedDict, total=False):
     streamed_layers: int | None
     host_checkpoints: bool | None
     passes_together: int | None
-    sequence_length: int | None
     cutoff_len: int | None
+    sequence_length: int | None
     series_patches: int | None
     row_length: float | None
-    device: str | Sequence[str] | None
     gpus: str | Sequence[str] | None
+    device: str | Sequence[str] | None
     recipe: str | None
     trace: bool
     hybrid_kernels: str | None
@@ -135,7 +135,7 @@ class ProbeKeywords(TypedDict, total=False):
     """Of ``tsplanner.Plan.probe``."""
 
     steps: int | None
-    time_limit: float | None
+    time_limit: str | float | None
     force: bool
     trust_remote_code: bool
 
@@ -146,7 +146,7 @@ class ExportKeywords(TypedDict, total=False):
     output: str | os.PathLike[str] | None
     nodes: int | None
     run_folder: str | os.PathLike[str] | None
-    time_limit: float | None
+    time_limit: str | float | None
     command: str | None
     random_weights: bool
     weights: str | os.PathLike[str] | None

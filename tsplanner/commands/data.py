@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--convert",
         type=path,
         metavar="FILE",
-        help="write the rows there: .jsonl, .jsonl.gz or .parquet",
+        help="write the rows there: .jsonl, .jsonl.gz or .parquet [none]",
     )
     group.add_argument(
         "--to",
@@ -113,7 +113,10 @@ def add_view(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME", help="folder, config.json, preset or hub id [none: the turns]"
     )
     parser.add_argument(
-        "--tokenizer", type=path, metavar="FOLDER", help="if the model's folder has none"
+        "--tokenizer",
+        type=path,
+        metavar="FOLDER",
+        help="folder of another tokenizer [the model's own]",
     )
     parser.add_argument(
         "--columns",
@@ -142,13 +145,15 @@ def add_view(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--show", type=positive, metavar="N", help="rows to show [1; all with --json]"
     )
-    parser.add_argument("--line", type=positive, metavar="N", help="show the row of this line")
+    parser.add_argument(
+        "--line", type=positive, metavar="N", help="show the row of this line [none]"
+    )
     parser.add_argument(
         "--list",
         dest="list_file",
         type=path,
         metavar="FILE",
-        help="write every row that leaves, is cut or stands twice there, with line and reason",
+        help="write every row that leaves, is cut or stands twice there, and why [none]",
     )
     parser.add_argument(
         "--whole", action="store_true", help="show long rows without leaving out their middle"
@@ -159,7 +164,7 @@ def add_series_arguments(parser: argparse.ArgumentParser) -> None:
     """How a table of series becomes rows."""
     group = parser.add_argument_group("rows of a table of series (--to chatts)")
     for flag, metavar, text in (
-        ("--values", "COLUMNS", "columns of numbers, joined by commas"),
+        ("--values", "COLUMNS", "columns of numbers, joined by commas [none]"),
         ("--time", "COLUMN", "column of numbers or dates, in order [even steps]"),
         ("--by", "COLUMN", "column that tells several series apart [one series]"),
         ("--labels", "COLUMN", "column whose labels answer [none]"),

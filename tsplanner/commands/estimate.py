@@ -20,7 +20,7 @@ from memory_models.settings import (
     flat,
 )
 from memory_models.units import format_gib
-from tsplanner.commands.inputs.options import Added
+from tsplanner.commands.inputs.options import METAVARS, Added
 from tsplanner.commands.inputs.values import (
     NONE,
     Method,
@@ -47,21 +47,21 @@ if TYPE_CHECKING:  # only a trace needs these
     from tsplanner.tracing.cases import Traced, TracedCase
 
 EPILOG = """examples:
-  tsplanner estimate --model qwen2.5-14b --sequence-length 4096 --lora-target q_proj,k_proj,v_proj
+  tsplanner estimate --model qwen2.5-14b --cutoff-len 4096 --lora-target q_proj,k_proj,v_proj
   tsplanner estimate --cases cases.jsonl > estimates.jsonl
-  tsplanner estimate --model qwen2.5-14b --sequence-length 4096 --trace
+  tsplanner estimate --model qwen2.5-14b --cutoff-len 4096 --trace
 """
 
 NULLABLE = "null"
 NAMED = {"lora_target": targets, "modules_to_save": saved_modules, "rank_pattern": ranks}
 """Keys that take names of modules."""
-ALIASES = {"sequence_length": ["--cutoff-len"], "device": ["--gpus"]}
-"""What plan calls the same."""
-FLAGS = {"decoder_kernels": "kernels"}
-"""Flags that are shorter than the field they set."""
+ALIASES = {"sequence_length": ["--sequence-length"], "device": ["--device"]}
+"""What a case calls the same."""
+FLAGS = {"decoder_kernels": "kernels", "sequence_length": "cutoff-len", "device": "gpus"}
+"""Flags that have another name than the field they set: that of the other verbs."""
 WORDS = {
     **SETTINGS,
-    "model": "folder, config.json, preset or hub id",
+    "model": "folder, config.json, preset or hub id [required, or --cases]",
     "device": "GPUs, such as '2x RTX 3090', repeated ones add up: a process each, with the "
     "context and libraries of the smallest [none]",
     "recipe": "a trainer whose habits hold where no flag is given, such as unsloth [none]",
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cases",
         type=path_text,
         metavar="FILE",
-        help="JSON lines, a case each, - for stdin; prints JSON lines; status 1 if a case failed",
+        help="JSON lines, a case each, - for stdin; prints as many; status 1 if one failed [none]",
     )
     defaults = flat(TrainingSettings())
     for key, kind in case_keys().items():
@@ -101,7 +101,9 @@ def _shown(default: object) -> str:
     """A default as it would be typed."""
     if isinstance(default, bool):
         return "on" if default else "off"
-    return NONE if default is None else f"{default}"
+    if isinstance(default, float):
+        return f"{default:g}"
+    return f"{default}" if default not in (None, ()) else NONE
 
 
 SHAPES: dict[object, dict[str, object]] = {
@@ -122,7 +124,7 @@ SHAPES: dict[object, dict[str, object]] = {
 def _flag(key: str, kind: object) -> dict[str, object]:
     """Argparse's arguments for one key."""
     if key in NAMED:
-        return {"type": NAMED[key], "metavar": "NAMES"}
+        return {"type": NAMED[key], "metavar": METAVARS[NAMED[key]]}
     member = members(kind)[0]
     if member is int and key == "zero_stage":
         return {"type": int, "metavar": "N"}
@@ -133,7 +135,7 @@ def _flag(key: str, kind: object) -> dict[str, object]:
     if member is not str:
         nullable = [NULLABLE, NONE] if member is not kind else []
         return {"choices": [*nullable, *names(member)]}
-    return {"metavar": key.upper()}
+    return {"metavar": "FILE" if key == "deepspeed" else "NAME"}
 
 
 def from_arguments(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from memory_models.frozen import frozen
 from memory_models.units import counted
 from tsplanner import runs
 from tsplanner.commands.inputs.options import add_plan_argument, add_random_weights_argument
-from tsplanner.commands.inputs.values import path, path_text, positive, positive_float
+from tsplanner.commands.inputs.values import duration_seconds, path, path_text, positive
 from tsplanner.commands.views.plan import VERDICTS
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.screen import Screen
@@ -66,7 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_plan_argument(parser)
     parser.add_argument(
-        "--output", type=path, metavar="FOLDER", help="[saves/<model>/export/<NAME>]"
+        "--output",
+        type=path,
+        metavar="FOLDER",
+        help="where the files go [saves/<model>/export/<NAME>]",
     )
     parser.add_argument(
         "--nodes", type=positive, metavar="N", help="machines like the plan's [the plan's number]"
@@ -75,7 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run-folder", type=path, metavar="FOLDER", help="where training writes [the output]"
     )
     parser.add_argument(
-        "--time-limit", type=positive_float, metavar="S", help="to ask a queue for [forecast]"
+        "--time-limit",
+        type=duration_seconds,
+        metavar="T",
+        help="time to ask a queue for, such as 8h or 2d [the forecast and half an hour]",
     )
     parser.add_argument(
         "--command", metavar="WORDS", help="what each process runs [tsplanner's own worker]"
@@ -83,9 +89,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_random_weights_argument(parser)
     group = parser.add_argument_group("for another project's trainer")
     group.add_argument(
-        "--weights", type=path_text, metavar="NAME", help="folder or hub id [the model's folder]"
+        "--weights",
+        type=path_text,
+        metavar="NAME",
+        help="weights, a folder or hub id [the model's folder]",
     )
-    group.add_argument("--template", metavar="NAME", help="chat template, its name [by family]")
+    group.add_argument(
+        "--template", metavar="NAME", help="chat template, by its name there [by family]"
+    )
     group.add_argument(
         "--rows",
         choices=[str(form) for form in RowsAs],

@@ -15,6 +15,7 @@ from tsplanner import install
 from tsplanner.commands.inputs.options import (
     add_learning,
     add_pins,
+    add_saves_argument,
     add_subject,
     data_source,
     learning_values,
@@ -65,14 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="NAME",
-        help="plan a recorded run; without a name: list them",
-    )
-    parser.add_argument("--output", type=path, metavar="FILE", help="[saves/<model>/plan.json]")
-    parser.add_argument(
-        "--saves", type=path, default="saves", metavar="FOLDER", help="[%(default)s]"
+        help="plan a recorded run; without a name: list them [none]",
     )
     parser.add_argument(
-        "--price-per-hour", type=positive_float, metavar="X", help="of one GPU: print the cost"
+        "--output",
+        type=path,
+        metavar="FILE",
+        help="where the plan is written [saves/<model>/plan.json]",
+    )
+    add_saves_argument(parser)
+    parser.add_argument(
+        "--price-per-hour",
+        type=positive_float,
+        metavar="X",
+        help="price of one GPU, in any currency: print what the run costs [none]",
     )
     add_rent_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
@@ -87,13 +94,13 @@ def add_rent_arguments(parser: argparse.ArgumentParser) -> None:
         const="",
         type=path_text,
         metavar="FILE",
-        help="rank rented machines by the cost of the full run; prices of FILE [a snapshot]",
+        help="rank rented machines by the cost of the run, by prices of FILE [the snapshot here]",
     )
     group.add_argument(
         "--deadline",
         type=duration_seconds,
         metavar="T",
-        help="the run must be over by then, such as 8h or 2d",
+        help="the run must be over by then, such as 8h or 2d [none]",
     )
 
 

@@ -11,7 +11,7 @@ from memory_models.device import Machine
 from memory_models.frozen import frozen
 from tsplanner import install, runs
 from tsplanner.commands.inputs.options import add_force_argument, add_plan_argument
-from tsplanner.commands.inputs.values import LEAST_PROBE_STEPS, positive_float, probe_steps
+from tsplanner.commands.inputs.values import LEAST_PROBE_STEPS, duration_seconds, probe_steps
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
@@ -48,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=probe_steps, default=6, metavar="N", help="optimizer steps, 3 or more [6]"
     )
     parser.add_argument(
-        "--time-limit", type=positive_float, default=600.0, metavar="S", help="seconds [600]"
+        "--time-limit",
+        type=duration_seconds,
+        default=600.0,
+        metavar="T",
+        help="longest time for all of it, such as 90s or 10m [10m]",
     )
     add_force_argument(parser)
     add_trust_argument(parser)

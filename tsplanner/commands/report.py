@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tsplanner import runs
+from tsplanner.commands.inputs.options import add_saves_argument
 from tsplanner.commands.inputs.values import path
 from tsplanner.commands.views.screen import Screen
 from tsplanner.console import columns, width
@@ -38,13 +39,7 @@ SHIPPED = "configs/experiments"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     parser.epilog = EPILOG
-    parser.add_argument(
-        "--saves",
-        type=path,
-        default=runs.SAVES,
-        metavar="FOLDER",
-        help="folder of all runs [%(default)s]",
-    )
+    add_saves_argument(parser)
     parser.add_argument(
         "--format", choices=FORMATS, default="both", help="kind of the files [%(default)s]"
     )
@@ -59,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=SHIPPED,
         metavar="FOLDER",
-        help="show recorded runs, too [those that come with tsplanner]",
+        help="show recorded runs, too, of FOLDER or those that come with tsplanner [none]",
     )
     parser.add_argument("--no-plots", action="store_true", help="write no loss.svg into the runs")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -24,7 +24,11 @@ The page's address holds a token, which programs send with a question:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument(
-        "--port", type=port, default=8765, metavar="N", help="of loopback; 0: a free one [8765]"
+        "--port",
+        type=port,
+        default=8765,
+        metavar="N",
+        help="port of this machine alone; 0: a free one [%(default)s]",
     )
     parser.add_argument(
         "--no-browser", action="store_true", help="print the address and open nothing"

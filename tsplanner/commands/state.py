@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=Clear.CORRECTIONS,
         choices=list(Clear),
         metavar="corrections|all",
-        help="forget what probes measured (corrections, if nothing is named), or all of it",
+        help="forget what probes measured (corrections, if nothing is named), or all of it [none]",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 

@@ -74,17 +74,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add_plan_argument(parser)
     parser.add_argument(
-        "--trials", type=positive, metavar="N", help=f"[{TRIALS}, or what --budget has room for]"
+        "--trials",
+        type=positive,
+        metavar="N",
+        help=f"most trials [{TRIALS}, or what --budget has room for]",
     )
     parser.add_argument(
         "--budget",
         type=budget_seconds,
         metavar="T",
-        help="time for everything, the full run included, as 3h, 90m or 1h30m",
+        help="time for everything, the full run included, such as 90m or 1h30m [none]",
     )
-    parser.add_argument("--run-folder", type=path, metavar="FOLDER", help="[a new one]")
+    parser.add_argument(
+        "--run-folder", type=path, metavar="FOLDER", help="where to search and train [a new one]"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
-    parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
+    parser.add_argument(
+        "--jobs", type=positive, metavar="N", help="trials at once [by the machine]"
+    )
     parser.add_argument(
         FLAG,
         default=AUTO,
@@ -95,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hidden = argparse.SUPPRESS
     parser.add_argument("--pack", dest="concurrent_loras", default=hidden, help=hidden)
     parser.add_argument(
-        "--join", type=path, metavar="FOLDER|NAME", help="help a search that another leads"
+        "--join", type=path, metavar="FOLDER|NAME", help="help a search that another leads [none]"
     )
     parser.add_argument(
         "--storage",

@@ -81,7 +81,7 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="FILE",
-        help="files or folders of training rows; tiny-chatts has a sample",
+        help="files or folders of training rows [none: full-length rows; tiny-chatts: a sample]",
     )
     group.add_argument(
         "--columns",
@@ -89,7 +89,10 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
         help="your names of the fields: prompt=instruction,answer=reply [found by name]",
     )
     group.add_argument(
-        "--tokenizer", type=path_text, metavar="FOLDER", help="if the model's folder has none"
+        "--tokenizer",
+        type=path_text,
+        metavar="FOLDER",
+        help="folder of another tokenizer [the model's own]",
     )
     group.add_argument(
         "--on-bad-rows",
@@ -102,16 +105,18 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
         "--device",
         action=Added,
         metavar="TEXT",
-        help="plan for these, e.g. '2x RTX 3090'",
+        help="GPUs, such as '2x RTX 3090'; repeated flags add up [those of this machine]",
     )
     group.add_argument(
-        "--machine", metavar="FILE", help="a machine file, or one that ships here: 8x-h100-80gib"
+        "--machine",
+        metavar="FILE",
+        help="a machine file, or one that ships here: 8x-h100-80gib [this machine]",
     )
     group.add_argument(
         "--host-memory",
         type=memory_size,
         metavar="SIZE",
-        help="RAM there, e.g. 1TiB [with --gpus: by a rule, which is printed where it decides]",
+        help="RAM there, such as 1TiB [its own; with --gpus by a rule, printed where it decides]",
     )
     group.add_argument(
         "--nodes", type=positive, metavar="N", help="machines like that, used together [1]"
@@ -136,6 +141,22 @@ SCHEDULERS = (
 )
 """Learning-rate schedules of transformers that need nothing but the number of steps."""
 
+METAVARS: dict[Callable[[str], object], str] = {
+    positive: "N",
+    cutoff: "N",
+    seed: "N",
+    count: "N",
+    number_of_epochs: "X",
+    not_negative: "X",
+    positive_float: "X",
+    fraction: "X",
+    targets: "NAMES",
+    saved_modules: "NAMES",
+    ranks: "PAIRS",
+    alphas: "PAIRS",
+}
+"""What stands for a value in the help, by the function that reads it."""
+
 
 def add_learning(parser: argparse.ArgumentParser) -> None:
     """Learning settings; never changed for memory's sake."""
@@ -150,28 +171,28 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(FinetuningType)}, or qlora: lora on nf4 [lora]",
     )
     for flag, kind, text in (
-        ("--lora-rank", positive, f"of the adapters [{method_defaults.lora_rank}]"),
+        ("--lora-rank", positive, f"rank of the adapters [{method_defaults.lora_rank}]"),
         ("--lora-alpha", positive_float, "scale of the adapters [twice the rank]"),
-        ("--lora-dropout", fraction, "of the adapters' inputs [0]"),
+        ("--lora-dropout", fraction, f"{SETTINGS['lora_dropout']} [0]"),
         ("--lora-target", targets, "module names joined by commas, or all-linear [all-linear]"),
-        ("--modules-to-save", saved_modules, "of embed_tokens,lm_head: train whole copies [none]"),
-        ("--rank-pattern", ranks, "ranks of single targets, such as q_proj=16,v_proj=4"),
-        ("--alpha-pattern", alphas, "alphas of single targets, such as q_proj=32"),
+        ("--modules-to-save", saved_modules, f"{SETTINGS['modules_to_save']} [none]"),
+        ("--rank-pattern", ranks, f"{SETTINGS['rank_pattern']} [none]"),
+        ("--alpha-pattern", alphas, "alphas of single targets, such as q_proj=32 [none]"),
         ("--adalora-init-rank", positive, "rank that AdaLoRA starts from [1.5 x rank]"),
         (
             "--freeze-trainable-layers",
             positive,
             f"last layers that freeze trains [{method_defaults.freeze_trainable_layers}]",
         ),
-        ("--learning-rate", positive_float, "[by method and model size]"),
-        ("--timeseries-lr", positive_float, "of the time-series encoder [--learning-rate]"),
+        ("--learning-rate", positive_float, "highest rate of the run [by method and model size]"),
+        ("--timeseries-lr", positive_float, "rate of the time-series encoder [--learning-rate]"),
         (
             "--warmup-ratio",
             fraction,
             f"share of the steps in which the rate rises [{defaults.optimization.warmup_ratio}]",
         ),
         ("--warmup-steps", count, "number of these steps [by --warmup-ratio]"),
-        ("--weight-decay", not_negative, "of trained matrices [0]"),
+        ("--weight-decay", not_negative, "decay of trained matrices [0]"),
         (
             "--max-grad-norm",
             not_negative,
@@ -199,16 +220,16 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
             fraction,
             f"share of the rows that is held out [{held_out}]",
         ),
-        ("--eval-steps", positive, "evaluate every X steps, and at the end [every epoch]"),
-        ("--save-steps", positive, "keep a checkpoint every X steps [every epoch]"),
+        ("--eval-steps", positive, "evaluate every N steps, and at the end [every epoch]"),
+        ("--save-steps", positive, "keep a checkpoint every N steps [every epoch]"),
         (
             "--early-stopping-patience",
             positive,
-            "end after X evaluations without a lower held-out loss [never]",
+            "end after N evaluations without a lower held-out loss [never]",
         ),
-        ("--seed", seed, f"of shuffling and adapters [{defaults.seed}]"),
+        ("--seed", seed, f"seed of shuffling and adapters [{defaults.seed}]"),
     ):
-        group.add_argument(*flag.split(), type=kind, metavar="X", help=text)
+        group.add_argument(*flag.split(), type=kind, metavar=METAVARS[kind], help=text)
     group.add_argument(
         "--lr-scheduler-type",
         choices=SCHEDULERS,
@@ -228,7 +249,9 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
 
 def add_pins(parser: argparse.ArgumentParser) -> None:
     """Hardware settings; each one given is pinned, the rest the planner chooses."""
-    group = parser.add_argument_group("hardware settings (pin one by giving it)")
+    group = parser.add_argument_group(
+        "hardware settings [chosen by the planner]; one that is given is pinned"
+    )
 
     def pin(name: str, default: str = "", **shape: Any) -> None:
         """A flag for a setting, in the words that every verb has for it."""
@@ -270,7 +293,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         "--deepspeed",
         type=path,
         metavar="FILE",
-        help="your own ds_config.json: pins what it fixes, and memory is sized by it",
+        help=f"{SETTINGS['deepspeed']}: pins what it fixes, and memory is sized by it [none]",
     )
     group.add_argument(
         "--allow-rounding",
@@ -283,7 +306,10 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         help="stream layers from host RAM where nothing else fits unrounded; no GPU has run it yet",
     )
     group.add_argument(
-        "--cpu-threads", type=positive, metavar="N", help="CPU threads per training process"
+        "--cpu-threads",
+        type=positive,
+        metavar="N",
+        help="CPU threads per training process [by the model's size]",
     )
 
 
@@ -415,6 +441,11 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="plan.json to start from [the newest under --saves]",
     )
+    add_saves_argument(parser)
+
+
+def add_saves_argument(parser: argparse.ArgumentParser) -> None:
+    """--saves, the folder that plans and runs are kept in."""
     parser.add_argument(
         "--saves",
         type=path,

@@ -80,7 +80,9 @@ def build_parser(verb: str | None) -> Parser:
     )
     parser.add_argument("-V", "--version", action="version", version=f"tsplanner {__version__}")
     parser.add_argument(
-        "--completion", metavar="SHELL", help="print the script that completes flags: bash|zsh|fish"
+        "--completion",
+        metavar="SHELL",
+        help="print the script that completes flags: bash, zsh or fish [none]",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     # A parser takes half a millisecond to make: without a verb all of them are listed.
