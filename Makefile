@@ -1,7 +1,7 @@
 # Everything goes through bootstrap.py, so that a machine without make can do it too.
 PYTHON ?= python3
 
-.PHONY: setup demo test test-slow test-gpu test-parsers golden quality style wheel
+.PHONY: setup demo test test-slow test-gpu test-parsers golden site quality style wheel
 setup:
 	$(PYTHON) bootstrap.py setup
 demo:
@@ -19,6 +19,9 @@ golden: setup
 	.venv/bin/python -m tests.support.golden
 	.venv/bin/python -m tests.support.keywords
 	.venv/bin/python -m tests.support.notebook
+# build/site; with "Will it fit?" if build/will-it-fit.html is there.
+site: setup
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 quality:
 	$(PYTHON) bootstrap.py quality
 style: setup

@@ -17,7 +17,7 @@ from tsplanner.cli import VERBS
 PAGE = text(ROOT / "docs" / "scripting.md")
 ROW = re.compile(r"^\| `([^`]+)` \| (.*) \|$", flags=re.M)
 DOCUMENTED = {command: set(re.findall(r"`(\w+)`", keys)) for command, keys in ROW.findall(PAGE)}
-SOMETIMES = {"plan": {"deepspeed", "experiment"}, "estimate": {"trace"}}
+SOMETIMES = {"plan": {"deepspeed", "experiment"}, "estimate": {"formula", "alive_at_peak"}}
 """Keys that stand in a document under the condition that the page names."""
 QUICK = {
     "plan": ["--gpus", "RTX 3090", "--model", "qwen2.5-0.5b"],

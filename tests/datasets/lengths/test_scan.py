@@ -21,7 +21,7 @@ from tests.support.rows import (
     written,
 )
 from tsplanner.datasets.lengths.scan import length_stats
-from tsplanner.datasets.records import DroppedRow
+from tsplanner.datasets.records import DroppedRow, Noticed
 from tsplanner.datasets.rendering.fixed import ChatTSRenderer
 from tsplanner.datasets.rendering.pieces import joined
 from tsplanner.datasets.rows.readers import read_rows
@@ -130,6 +130,25 @@ def test_text_over_the_cutoff_is_dropped_but_never_refused(tmp_path):
 
     assert (found.rows_kept, found.dropped_kinds[0].fault) == (1, "text over cutoff_len")
     assert found.dropped_kinds[0].first_lines == (2,)
+
+
+def test_the_tokens_that_hold_every_row_that_was_cut_are_known(tmp_path: Path) -> None:
+    """Of two rows that were cut the longer one counts, whichever comes first."""
+    path = tmp_path / "rows.jsonl"
+
+    def row(words: int) -> str:
+        return json.dumps({"prompt": "a", "completion": "word " * words}) + "\n"
+
+    def whole(*lengths: int) -> str:
+        path.write_text("".join(map(row, lengths)))
+        found = length_stats(path, cutoff_len=500, encoder=None, tokenizer_folder=None)
+        (cut,) = [each for each in found.content.remarks if each.kind == Noticed.CUT]
+        assert cut.rows == len([length for length in lengths if length > 100])
+        return cut.text
+
+    longest = whole(1, 3000)
+    assert int(longest) > 500
+    assert whole(3000, 2000) == whole(2000, 3000) == longest
 
 
 def test_mean_row_is_its_text_and_its_patches(tmp_path):

@@ -220,3 +220,23 @@ def test_of_two_memories_that_are_short_the_scarcer_one_is_named() -> None:
         "rounds the base to 4 bits: without that, bf16 · one GPU is over the GPU's free memory"
     )
     assert said.endswith("23.6 are free)")
+
+
+def test_a_rate_far_above_the_usual_one_gets_a_word() -> None:
+    """1 instead of 1e-3 for half a billion parameters; ten times the usual one is a choice."""
+    found = choose(request("qwen2.5-0.5b", HOPPER, learning_rate=1.0))
+    assert "a learning rate of 1 is 1000 times the usual 0.001" in words(
+        found, RemarkKind.HIGH_RATE
+    )
+    assert RemarkKind.HIGH_RATE not in kinds(
+        choose(request("qwen2.5-0.5b", HOPPER, learning_rate=1e-2))
+    )
+
+
+def test_rows_that_do_not_fill_one_step_get_a_word() -> None:
+    """One row is no dataset; three hundred are."""
+    asked = request("qwen2.5-0.5b", HOPPER)
+    one = changed(asked.dataset, rows_total=1, rows_kept=1)
+    found = choose(replace(asked, dataset=one))
+    assert words(found, RemarkKind.FEW_ROWS).startswith("1 row in all: less than one step of 16")
+    assert RemarkKind.FEW_ROWS not in kinds(choose(asked))

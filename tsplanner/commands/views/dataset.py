@@ -66,7 +66,7 @@ def remark_lines(remarks: tuple[Remark, ...]) -> list[str]:
 
 
 NOTED = {
-    Noticed.CUT: "cut {rows} at cutoff_len",
+    Noticed.CUT: "cut {rows} at cutoff_len (--cutoff-len {text} keeps all of them whole)",
     Noticed.DUPLICATE: "{rows} the same as an earlier one",
     Noticed.BARE: "{rows} with an answer that has neither a letter nor a digit",
     Noticed.SPECIAL: "{rows} with special tokens of the tokenizer inside a turn",

@@ -24,7 +24,7 @@ from tsplanner.reading import decoded, read_text
 from tsplanner.runs import write_text
 from tsplanner.settings import state_parts
 
-SUMMARY_VERSION = 7
+SUMMARY_VERSION = 8
 """Version of the fields of LengthSummary; a summary of an older version is counted anew."""
 
 

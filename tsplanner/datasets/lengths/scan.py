@@ -188,6 +188,12 @@ def _refuse_none_left(raw: RawDataset, dropped: DropLog, cutoff_len: int) -> Non
     )
 
 
+def _with_length(remark: Remark, total: Tally) -> Remark:
+    """What was noticed; of rows that were cut also the tokens that would hold all of them."""
+    cut = remark.kind == Noticed.CUT
+    return replace(remark, text=str(total.whole_most)) if cut else remark
+
+
 def _stats(total: Tally, dropped: DropLog, reader: RowReader) -> LengthStats:
     """The finished record."""
     notes = tuple(
@@ -216,7 +222,7 @@ def _stats(total: Tally, dropped: DropLog, reader: RowReader) -> LengthStats:
         content=RowContent(
             learned=total.sums.learned / rows,
             turns=total.sums.turns / rows,
-            remarks=(*notes, *total.remarks.records()),
+            remarks=(*notes, *(_with_length(each, total) for each in total.remarks.records())),
         ),
         counted_by=reader.counted_by,
     )

@@ -57,6 +57,8 @@ class KeptRow:
     """An answer has neither a letter nor a digit."""
     special: str = ""
     """A special token of the tokenizer that stands inside a turn; empty: there is none."""
+    whole: int = 0
+    """Text tokens of a row that was cut, before the cut."""
 
 
 class RowReader:
@@ -153,6 +155,7 @@ class RowReader:
                 for turn in row.turns
             ),
             special=self._special.inside(row),
+            whole=0 if left is tokens else whole,
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from memory_models.settings import changed
 from tsplanner.planner.compare import best_of
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.explain.reasons import Remark, RemarkKind
+from tsplanner.planner.explain.reasons import Data, Remark, RemarkKind
 from tsplanner.planner.forecast import batch_widths
 from tsplanner.planner.plan import DatasetRef
 from tsplanner.planner.request import PlanRequest
@@ -47,15 +47,13 @@ def _packed(request: PlanRequest, best: Evaluated, usable: Sequence[Evaluated]) 
     gain = best.samples_per_second / other.samples_per_second
     if gain < WORTH_A_WORD:
         return
-    yield Remark(
-        kind=RemarkKind.PACKED,
-        data={
-            "padding": 100 * padding_share(request.dataset, other.hardware),
-            "gain": gain,
-            "micro": other.hardware.batch.micro_batch_size,
-        },
-        hardware=other.hardware,
-    )
+    micro = other.hardware.batch.micro_batch_size
+    data: Data = {"gain": gain, "micro": micro}
+    if micro == 1:  # a row alone has no padding: what it lacks is company
+        yield Remark(kind=RemarkKind.PACKED_TOGETHER, data=data, hardware=other.hardware)
+        return
+    padding = 100 * padding_share(request.dataset, other.hardware)
+    yield Remark(kind=RemarkKind.PACKED, data={**data, "padding": padding}, hardware=other.hardware)
 
 
 def _padded(request: PlanRequest, hardware: HardwareSettings) -> Iterator[Remark]:

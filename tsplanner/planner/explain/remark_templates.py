@@ -62,6 +62,16 @@ REMARKS: dict[RemarkKind, Words] = {
         "{nodes} 台机器，网络 {gbit:,.0f} Gbit/s：每步有 {share:.0%} 的时间用于 GPU 之间的通信；"
         "仅按公式规划，多机从未实际运行",
     ),
+    RemarkKind.HIGH_RATE: (
+        "a learning rate of {rate:g} is {times:.0f} times the usual {usual:g} of this method and "
+        "size: losses may grow instead of falling",
+        "学习率 {rate:g} 是此方法与规模常用值 {usual:g} 的 {times:.0f} 倍：损失可能不降反升",
+    ),
+    RemarkKind.FEW_ROWS: (
+        "{rows:row} in all: less than one step of {batch}, and too few to learn from or to hold "
+        "any out",
+        "总共只有 {rows} 行：不足一步的 {batch} 行，难以学到东西，也难以留出验证",
+    ),
     RemarkKind.STREAMED: (
         "{layers} of {total:layer} are streamed from host memory: {moved:.0f} GB per step "
         "({link:.1f} s at {rate:.0f} GB/s{assumed}) hide behind {work:.1f} s of work",
@@ -81,6 +91,10 @@ REMARKS: dict[RemarkKind, Words] = {
         "would take {gain:.1f}x as long (micro-batch {micro})",
         "样本首尾相接：若填充，{padding:.0f} % 的位置为填充，每步耗时为 {gain:.1f} 倍"
         "（微批次 {micro}）",
+    ),
+    RemarkKind.PACKED_TOGETHER: (
+        "rows are packed: passed one by one, a step would take {gain:.1f}x as long",
+        "样本首尾相接：若逐行前向，每步耗时为 {gain:.1f} 倍",
     ),
     RemarkKind.PADDED: (
         "{padding:.0f} % of the positions are padding: {why}",

@@ -16,6 +16,7 @@ from memory_models.states.weights import weight_bytes
 from memory_models.units import GIB
 from tsplanner.models.families import FP16_TROUBLE, Trouble
 from tsplanner.models.quantized import StoredBase, stored_base
+from tsplanner.planner.advice import default_learning_rate
 from tsplanner.planner.compare import best_of, outranks, ranked
 from tsplanner.planner.evaluate import (
     Evaluated,
@@ -49,6 +50,8 @@ WITHOUT_ROUNDING = {
     RoundedPart.STATES: f"--optimizer {Optimizer.ADAMW_TORCH}",
 }
 """The flag that keeps whole what a plan rounds."""
+FAR_ABOVE = 30.0
+"""A rate that many times the usual one deserves a word; adapters of tiny models take ten."""
 EXAMPLE_HOST_GIB = 64
 """Size that is written as an example where the need is smaller."""
 
@@ -253,6 +256,25 @@ def _nearest(chosen: Chosen, wider: list[Evaluated]) -> Evaluated:
     return min(wider, key=lambda found: shortage(chosen.request, found).share)
 
 
+def _high_rate(chosen: Chosen) -> Iterator[Remark]:
+    """The learning rate that was given is far above what others take."""
+    learning = chosen.request.learning
+    total = chosen.request.model.parameters_total
+    rate = learning.optimization.learning_rate
+    usual = default_learning_rate(learning.method.finetuning_type, total)
+    if rate > FAR_ABOVE * usual:
+        data: Data = {"rate": rate, "usual": usual, "times": rate / usual}
+        yield Remark(kind=RemarkKind.HIGH_RATE, data=data)
+
+
+def _few_rows(chosen: Chosen) -> Iterator[Remark]:
+    """The dataset does not fill one step."""
+    rows = chosen.request.dataset.lengths.rows_kept
+    batch = chosen.request.learning.optimization.effective_batch_size
+    if 0 < rows < batch:
+        yield Remark(kind=RemarkKind.FEW_ROWS, data={"rows": rows, "batch": batch})
+
+
 def _family_in_fp16(chosen: Chosen) -> Iterator[Remark]:
     """The family is known to overflow in the arithmetic of the plan."""
     base = chosen.hardware.base
@@ -306,6 +328,8 @@ REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _idle_gpus,
     _streamed,
     _padding,
+    _high_rate,
+    _few_rows,
     _family_in_fp16,
     _pure_bf16,
     _long_positions,
