@@ -62,13 +62,15 @@ def test_a_failure_is_named_with_what_the_plan_had_said(
 
 
 def test_a_probe_that_ran_names_the_next_step(tmp_path: Path) -> None:
-    """Tune starts from the plan that was probed, and a failed probe asks for another plan."""
+    """Tune starts from the plan that was probed; a failed probe asks for another, or for time."""
     plan, path = tiny.plan(tmp_path), Path("saves/tiny/plan.json")
     lines = result_lines(plan, RAN, path)
     assert lines[-1] == "Next   tsplanner tune --plan saves/tiny/plan.json --trials 8"
     assert "They are stored, and the plan that was probed is unchanged." in lines
-    failed = result_lines(plan, replace(RAN, status=Status.TIMEOUT), path)
+    failed = result_lines(plan, replace(RAN, status=Status.HOST_OOM), path)
     assert failed[-1] == f"Next   tsplanner plan --model {tmp_path / 'model'}"
+    late = result_lines(plan, replace(RAN, status=Status.TIMEOUT), path)
+    assert late[-1] == "Next   tsplanner probe --plan saves/tiny/plan.json --time-limit 1h"
     assert not any("Stored" in line for line in failed)
 
 

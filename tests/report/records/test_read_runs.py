@@ -33,6 +33,18 @@ def test_run_outside_the_saves_folder_is_named_by_its_path(tmp_path: Path) -> No
     assert run_name(tmp_path / "mine", tmp_path / "saves") == str(tmp_path / "mine")
 
 
+def test_an_export_that_nobody_started_is_no_run(tmp_path: Path) -> None:
+    """It has a job and a script; once its worker writes, it is a run that goes on."""
+    folder = tmp_path / "saves" / "tiny" / "export" / "torchrun"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text("{}")
+    (folder / "run.sh").write_text("")
+    assert read_runs(tmp_path / "saves").left_out == ()
+    (folder / "metrics.jsonl").write_text("")
+    (left_out,) = read_runs(tmp_path / "saves").left_out
+    assert (left_out.run, left_out.key) == ("tiny/export/torchrun", "left_out_unfinished")
+
+
 def test_broken_runs_are_named_and_left_out(tmp_path: Path) -> None:
     """A record cut off, a plan of nobody, a run that was killed; trials are none."""
     saves = tmp_path / "saves"

@@ -27,6 +27,10 @@ FAILURES = {
 }
 
 
+LONG_ENOUGH = "1h"
+"""Time for a probe that ran out of the usual ten minutes."""
+
+
 def proof_lines(proof: Proof) -> list[str]:
     """What was probed, as a table."""
     rows = [(each.plan, each.record) for each in proof.probed]
@@ -55,6 +59,8 @@ def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
     """What a person reads after the bar."""
     if record.status is not Status.OK:
         again = command("plan", "--model", model_word(plan.model))
+        if record.status is Status.TIMEOUT:
+            again = command("probe", "--plan", path, "--time-limit", LONG_ENOUGH)
         return [*failure_lines(plan, record), f"Next   {again}"]
     return [
         *probe_lines(plan, record),

@@ -61,6 +61,10 @@ def read_runs(saves: Path) -> Found:
     return Found(runs=tuple(found), left_out=tuple(left_out))
 
 
+STARTED = frozenset({"owner.json", "metrics.jsonl", "worker.log", runs.PLAN_FILE})
+"""Files of which a run that was started has at least one."""
+
+
 def run_folders(saves: Path) -> Iterator[Path]:
     """Folders under ``saves`` that hold a run, also through a link, and each of them once."""
     seen: set[str] = set()
@@ -74,8 +78,9 @@ def run_folders(saves: Path) -> Iterator[Path]:
             seen.add(place)
             # A link comes last, so that a run has the name of its own folder if that is here, too.
             roots += [path for name in sorted(names) if (path := Path(root) / name).is_symlink()]
-            # A run that was cut off has a job and no record, and is named among those left out.
-            if "job.json" in files or "record.json" in files:
+            # A run that was cut off has a job and no record, and is named among those left out. An
+            # export that nobody has started is no run.
+            if "record.json" in files or ("job.json" in files and STARTED.intersection(files)):
                 yield Path(root)
 
 
