@@ -10,8 +10,11 @@ Needs a Chromium. Without --page the page is left as it was.
 from __future__ import annotations
 
 import argparse
+import base64
+import contextlib
 import html
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,6 +33,8 @@ READY = """new Promise(done => {
   look();
 })"""
 """The page has its first answer, and its sliders are live."""
+SEARCH = """document.getElementById("search").getBoundingClientRect().top + scrollY"""
+"""Where the section on the search begins, in pixels."""
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #16181d; }}
 pre {{ margin: 0; padding: 20px 24px; color: #d8dee9; font: 14px/1.45 "DejaVu Sans Mono", monospace; }}
@@ -53,6 +58,7 @@ def main() -> None:
             scheme = "dark" if dark else "light"
             browser.show(options.saves / "report.html", width=WIDTH, dark=dark)
             picture(browser, f"report-{scheme}.png")
+            picture(browser, f"search-{scheme}.png", top=browser.ask(SEARCH))
             if options.page is not None:
                 browser.show(options.page, width=WIDTH, dark=dark)
                 browser.ask(READY)
@@ -61,32 +67,40 @@ def main() -> None:
 
 def terminal(browser: Browser, folder: Path) -> None:
     """A plan as a terminal shows it."""
-    words = [sys.executable, "-m", "tsplanner", *PLAN, "--saves", str(folder / "saves")]
-    environment = {**os.environ, "COLUMNS": str(COLUMNS), "TSPLANNER_STATE": str(folder)}
-    done = subprocess.run(
-        words, check=True, capture_output=True, text=True, cwd=folder, env=environment
-    )
-    from tsplanner.console import fold
-
-    lines = [piece for line in done.stdout.splitlines() for piece in fold(line, COLUMNS)]
+    lines = shown_on_a_terminal(["--saves", str(folder / "saves")], folder)
+    end = next(place for place, line in enumerate(lines) if line.lstrip().startswith("Advice"))
     command = "plan --model qwen2.5-7b --gpus 'RTX 3090'"
     path = folder / "terminal.html"
-    shown = html.escape("\n".join(lines[: next_line(lines)]))
+    shown = html.escape("\n".join(lines[:end]))
     path.write_text(TERMINAL.format(command=command, text=shown), encoding="utf-8")
     browser.show(path, width=WIDTH)
-    browser.picture(IMAGES / "plan.png")
+    height = browser.ask("document.querySelector('pre').offsetHeight")
+    picture(browser, "plan.png", height=height)
 
 
-def next_line(lines: list[str]) -> int:
-    """The line before the advice: a picture is not read to the end."""
-    return next(place for place, line in enumerate(lines) if line.lstrip().startswith("Advice"))
+def shown_on_a_terminal(more: list[str], folder: Path) -> list[str]:
+    """The lines of a plan with the bars that a terminal gets, without colors."""
+    ours, theirs = os.openpty()
+    environment = {
+        **os.environ,
+        "COLUMNS": str(COLUMNS),
+        "TSPLANNER_STATE": str(folder),
+        "NO_COLOR": "1",
+    }
+    words = [sys.executable, "-m", "tsplanner", *PLAN, *more]
+    with subprocess.Popen(words, stdout=theirs, cwd=folder, env=environment):
+        os.close(theirs)
+        text = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while piece := os.read(ours, 1 << 16):
+                text += piece
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;]*m|\r", "", text.decode()).splitlines()
 
 
-def picture(browser: Browser, name: str) -> None:
-    """The top of the page as a PNG of the gallery's size."""
-    clip = {"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT, "scale": 1}
-    import base64
-
+def picture(browser: Browser, name: str, *, top: float = 0, height: float = HEIGHT) -> None:
+    """A part of the page as a PNG."""
+    clip = {"x": 0, "y": top, "width": WIDTH, "height": height, "scale": 1}
     answer = browser.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
     (IMAGES / name).write_bytes(base64.b64decode(answer["data"]))
 

@@ -82,6 +82,11 @@ class StepTime:
         return self.link.exposed(self.joined + self.uneven, overlaps=self.overlaps)
 
     @property
+    def between_gpus(self) -> float:
+        """Seconds in which the work waits for other GPUs."""
+        return self.communication + (0.0 if self.link.to_host else self.exposed)
+
+    @property
     def joined(self) -> float:
         """Seconds of work and issuing together."""
         # A CPU both issues and computes, so there the two times add up.
@@ -97,8 +102,7 @@ class StepTime:
             Bottleneck.MEMORY: self.memory,
             Bottleneck.LAUNCH: self.launch,
             Bottleneck.OPTIMIZER: self.optimizer,
-            Bottleneck.COMMUNICATION: self.communication
-            + (0.0 if self.link.to_host else self.exposed),
+            Bottleneck.COMMUNICATION: self.between_gpus,
             Bottleneck.OFFLOAD: self.offload + (self.exposed if self.link.to_host else 0.0),
         }
         return max(parts, key=lambda name: parts[name])

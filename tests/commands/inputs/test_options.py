@@ -138,7 +138,11 @@ def test_every_hardware_flag_pins_its_field() -> None:
     streamed = pins(parsed("--streamed-layers", "9", "--host-checkpoints", "off"))
     streamed = streamed.with_(**pins(parsed("--passes-together", "4")).values)
     assert streamed == Pins(streamed_layers=9, host_checkpoints=False, passes_together=4)
-    assert {*found.values, *packed.values, *streamed.values} == set(PINNED)
+    # A base that FSDP2 shares out is not shared by ZeRO.
+    shared = pins(parsed("--fsdp", "on"))
+    assert shared == Pins(fsdp=True)
+    every = {*found.values, *packed.values, *streamed.values, *shared.values}
+    assert every == set(PINNED)
 
 
 def test_none_and_all_pin_a_field_to_nothing() -> None:

@@ -10,6 +10,7 @@ from memory_models.device import Device
 from memory_models.settings import Dtype, FinetuningType, Optimizer, Quantization, changed
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, HOPPER, ROOMY_HOST, request, with_free
+from tsplanner.hardware.nodes import stated_link
 from tsplanner.planner.explain.reasons import MemoryKind, Reason, RemarkKind, RoundedPart, RuleName
 from tsplanner.planner.explain.sentences import remark_sentence
 from tsplanner.planner.rank import Choice, NothingFits, choose
@@ -240,3 +241,15 @@ def test_rows_that_do_not_fill_one_step_get_a_word() -> None:
     found = choose(replace(asked, dataset=one))
     assert words(found, RemarkKind.FEW_ROWS).startswith("1 row in all: less than one step of 16")
     assert RemarkKind.FEW_ROWS not in kinds(choose(asked))
+
+
+@pytest.mark.parametrize("pins", [Pins(zero_stage=3), Pins(fsdp=True)])
+def test_traffic_between_machines_is_told_as_a_share_of_the_step(pins: Pins) -> None:
+    """Weights that cross a slow network take most of it, whoever gathers them."""
+    asked = request("qwen2.5-7b", HOPPER, pins=pins.with_(world_size=2))
+    several = replace(asked.machine, nodes=2, node_link=stated_link(1))
+    found = choose(replace(asked, machine=several))
+    (remark,) = [each for each in found.remarks if each.kind is RemarkKind.SEVERAL_MACHINES]
+    assert remark.data["nodes"] == 2
+    assert 0.5 < float(remark.data["share"]) < 1
+    assert remark_sentence(remark).startswith("2 machines over 1 Gbit/s: ")

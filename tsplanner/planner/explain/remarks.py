@@ -239,7 +239,7 @@ def _several_machines(chosen: Chosen) -> Iterator[Remark]:
     """How fast the network was taken to be, and what it takes of a step."""
     link, nodes = chosen.request.machine.node_link, chosen.hardware.sharding.nodes
     if link is not None and nodes > 1:
-        share = chosen.best.time.communication / chosen.best.time.seconds
+        share = chosen.best.time.between_gpus / chosen.best.time.seconds
         data: Data = {"nodes": nodes, "gbit": link.gbit_per_second, "share": share}
         yield Remark(kind=RemarkKind.SEVERAL_MACHINES, data=data)
 
