@@ -25,6 +25,7 @@ def ask(folder: Path, questions: Callable[[Client], Awaitable[Any]], *, mode: st
     """What a client that starts the server in ``folder`` makes of its answers."""
 
     async def run() -> Any:
+        """One session."""
         child = StdioServerParameters(
             command=LINE[0], args=LINE[1:], env=environment(folder), cwd=folder
         )
@@ -39,6 +40,7 @@ def test_a_client_gets_the_very_documents_of_the_command_line(tmp_path: Path) ->
     flags = {"model": "qwen2.5-7b", "gpus": "RTX 4090", "host_memory": "64GiB"}
 
     async def questions(client: Client) -> Any:
+        """The list, a plan, and a word that is wrong."""
         listed = [tool.name for tool in (await client.list_tools()).tools]
         fits = await client.call_tool("plan", flags)
         wrong = await client.call_tool("plan", {"modle": "qwen2.5-7b"})
@@ -62,6 +64,7 @@ def test_a_client_of_the_older_handshake_is_answered_too(tmp_path: Path) -> None
     """Most clients of 2026 begin with ``initialize``."""
 
     async def questions(client: Client) -> Any:
+        """A tool that is none, and one that is."""
         with pytest.raises(MCPError, match=r'No tool "pan". Did you mean "plan"\? Tools: plan, '):
             await client.call_tool("pan", {})
         return await client.call_tool("gpus", {"filter": "4090 D"})

@@ -54,6 +54,7 @@ def server() -> Server:
     one_at_a_time = anyio.CapacityLimiter(1)  # answers share caches
 
     async def call_tool(_: ServerRequestContext, params: CallToolRequestParams) -> CallToolResult:
+        """The answer of a tool, found beside the loop that reads from the client."""
         tool = tool_named(params.name)
         given = params.arguments or {}
         # The thread is left behind when the client takes its question back.

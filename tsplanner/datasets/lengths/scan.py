@@ -191,7 +191,7 @@ def _refuse_none_left(raw: RawDataset, dropped: DropLog, cutoff_len: int) -> Non
 def _with_length(remark: Remark, total: Tally) -> Remark:
     """What was noticed; of rows that were cut also the tokens that would hold all of them."""
     cut = remark.kind == Noticed.CUT
-    return replace(remark, text=str(total.whole_most)) if cut else remark
+    return replace(remark, text=str(total.sums.whole_most)) if cut else remark
 
 
 def _stats(total: Tally, dropped: DropLog, reader: RowReader) -> LengthStats:

@@ -32,11 +32,13 @@ class NotedRow:
 
 @dataclass(slots=True)
 class RowSums:
-    """Sums over all kept rows."""
+    """Sums over all kept rows, and the longest that was cut."""
 
     learned: int = 0
     """Tokens that carry loss."""
     turns: int = 0
+    whole_most: int = 0
+    """Text tokens of the longest row that was cut, before the cut."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,8 +54,6 @@ class Tally:
     """Positions that series add to the text, summed over all rows."""
     series_most: int = 0
     patches_most: int = 0
-    whole_most: int = 0
-    """Text tokens of the longest row that was cut, before the cut."""
     sums: RowSums = field(default_factory=RowSums)
     digests: bytes = b""
     """Pairs of line and digest of all kept rows, as int64."""
@@ -87,7 +87,7 @@ class Tally:
         self.series_total += other.series_total
         self.series_most = max(self.series_most, other.series_most)
         self.patches_most = max(self.patches_most, other.patches_most)
-        self.whole_most = max(self.whole_most, other.whole_most)
+        self.sums.whole_most = max(self.sums.whole_most, other.sums.whole_most)
         self.sums.learned += other.sums.learned
         self.sums.turns += other.sums.turns
 
@@ -126,7 +126,7 @@ class RowCounter:
             tally.count(row.text_tokens, row.extra, series)
             tally.sums.learned += row.tokens.learned_tokens
             tally.sums.turns += len(row.row.turns)
-            tally.whole_most = max(tally.whole_most, row.whole)
+            tally.sums.whole_most = max(tally.sums.whole_most, row.whole)
             digests.extend((row.row.line, row.digest))
             if row.cut or row.bare or row.special:
                 _note(tally, row)
