@@ -33,7 +33,7 @@ from tsplanner.training.streaming.feed import WeightFeed
 from tsplanner.training.streaming.layer_inputs import HostInputs
 from tsplanner.training.streaming.layer_major import LayerMajor
 from tsplanner.training.streaming.regions import Region
-from tsplanner.training.streaming.slabs import Slab
+from tsplanner.training.streaming.slabs import Slab, plain_homes
 from tsplanner.training.targets import linear_names
 
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ def streamed(model: Any, trained: Any) -> LayerMajor:
     slabs = {}
     for index, layer in enumerate(layers):
         own = [each for name, each in layer.named_parameters() if "lora_" not in name]
-        slabs[index] = Slab(own, CPU)
+        slabs[index] = Slab(plain_homes(own), CPU)
         slabs[index].adopt(Region(slabs[index].size, lock=False))
     stack = model.get_submodule(prefix.rpartition(".")[0])
     return LayerMajor(trained, list(layers), stack, WeightFeed(slabs, CPU), HostInputs(CPU))

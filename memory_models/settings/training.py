@@ -168,11 +168,8 @@ class TrainingSettings:
                 f"streamed_layers needs zero_stage 0, not {self.sharding.zero_stage}: DeepSpeed "
                 "moves weights in its own way"
             )
-        if self.base.quantization is not None and not self.base.multiplies_8bit:
-            raise ValueError(
-                "streamed_layers needs a base that is not bitsandbytes', not "
-                f"{self.base.quantization}"
-            )
+        if self.base.upcasts:
+            raise ValueError("streamed_layers of a quantised base needs upcast_unquantized off")
         if not self.batch.gradient_checkpointing or self.batch.checkpointed_layers is not None:
             raise ValueError(
                 "streamed_layers needs gradient_checkpointing of all layers, whose inputs are all "

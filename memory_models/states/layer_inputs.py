@@ -49,6 +49,20 @@ def int8_kept_bytes(architecture: Architecture, settings: TrainingSettings) -> i
     return held - settings.tokens * after * precision(settings.arithmetic).projected
 
 
+def int8_streamed_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of those inputs that a streamed layer's own kernels would not keep in its backward.
+
+    A streamed layer runs again right before its backward, so adapters hold most of the inputs as
+    well. Fused kernels make the outputs of the norms anew and hold none.
+    """
+    if not settings.kernels.decoder_kernels.is_ours:
+        return 0
+    held = int8_input_bytes(architecture, settings)
+    groups = {_input_group(linear) for linear in architecture.layer.linears}
+    norms = len(groups & {"attention", "mlp"}) * architecture.hidden_size
+    return min(held, settings.tokens * norms * precision(settings.arithmetic).residual)
+
+
 def _input_group(linear: Linear) -> str:
     """The name of the tensor that the linear reads; linears of one group share it."""
     if linear.role in READS_STREAM:

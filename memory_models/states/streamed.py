@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memory_models.architecture import Architecture
+from memory_models.architecture import Architecture, Linear
 from memory_models.rounding import BLOCK_BYTES, block_bytes
-from memory_models.settings import StateSettings
-from memory_models.states.storage import BYTES
-from memory_models.states.weights import is_quantized, norm_parameters_per_layer
+from memory_models.settings import Dtype, Quantization, StateSettings
+from memory_models.states.storage import BYTES, NF4_BLOCK, NF4_NESTED_BLOCK
+from memory_models.states.weights import (
+    is_quantized,
+    kept_in,
+    norm_parameters_per_layer,
+    packed_bytes,
+)
 from memory_models.units import ceil_div, round_up
 
 BUFFERS = 2
@@ -18,19 +23,39 @@ PAGE_BYTES = 4096
 
 
 def layer_tensors(architecture: Architecture, settings: StateSettings) -> Iterator[tuple[int, int]]:
-    """Bytes of every frozen parameter of the decoder layers, and how many layers have it.
+    """Bytes of every frozen tensor of the decoder layers that is streamed, and how many layers
+    have it.
 
-    Scales of 8-bit matrices are buffers, which stay on the device.
+    Scales of the rows of 8-bit matrices, and codes of 4-bit ones, stay on the device.
     """
-    element = BYTES[settings.base.model_dtype]
+    element, quantization = BYTES[settings.base.model_dtype], settings.base.quantization
     for linear in architecture.layer.linears:
-        packed = is_quantized(linear, settings.base.quantization)
-        yield linear.weight_count * (1 if packed else element), linear.copies_in(architecture)
-        yield linear.bias_count * element, linear.copies_in(architecture)
+        copies = linear.copies_in(architecture)
+        packed = is_quantized(linear, quantization)
+        whole = kept_in(linear, architecture) if packed else copies
+        yield linear.weight_count * element, whole
+        if packed and quantization is not None:
+            for size in packed_tensors(linear, quantization):
+                yield size, copies - whole
+        yield linear.bias_count * element, copies
     for each in architecture.layer.tensors:
         yield each.elements * element, each.copies
     layers = architecture.num_hidden_layers
     yield norm_parameters_per_layer(architecture) * element, layers
+
+
+def packed_tensors(linear: Linear, quantization: Quantization) -> Iterator[int]:
+    """Bytes of the packed matrix of a linear, and of each of its constants that is streamed.
+
+    Source: as ``storage.nf4_bytes``.
+    """
+    yield packed_bytes(linear, quantization)
+    blocks = ceil_div(linear.weight_count, NF4_BLOCK)
+    if quantization is Quantization.NF4:
+        yield BYTES[Dtype.FP32] * blocks
+    if quantization is Quantization.NF4_DQ:
+        yield blocks
+        yield BYTES[Dtype.FP32] * ceil_div(blocks, NF4_NESTED_BLOCK)
 
 
 def layer_bytes(architecture: Architecture, settings: StateSettings) -> int:

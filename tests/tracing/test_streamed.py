@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from memory_models.estimate import estimate_memory
-from memory_models.settings import DecoderKernels, FinetuningType, LossKernel, changed
+from memory_models.settings import DecoderKernels, FinetuningType, LossKernel, Quantization, changed
 from tests.support.small_models import CONFIGS
 from tests.tracing.test_formula_against_trace import BASE
 from tsplanner import install
@@ -26,6 +26,9 @@ pytestmark = [
 TOLERANCE = 0.005
 HOST = {"host_checkpoints": True}
 FUSED = {"loss_kernel": LossKernel.FUSED, "kernels": DecoderKernels.FUSED}
+PACKED: dict[str, dict[str, Any]] = {
+    form.value: {"quantization": form, "upcast_unquantized": False} for form in Quantization
+}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"streamed_layers": 4, "gradient_accumulation_steps": 4}),
     ("llama", {"streamed_layers": 2, "gradient_accumulation_steps": 4, **HOST, **FUSED}),
@@ -33,6 +36,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("qwen3", {"streamed_layers": 4, "gradient_accumulation_steps": 8, **FUSED, **HOST}),
     ("gpt_neox", {"streamed_layers": 3, "gradient_accumulation_steps": 2}),
     ("gemma3", {"streamed_layers": 3, "gradient_accumulation_steps": 3, **HOST}),
+    *(
+        (family, {"streamed_layers": 3, "gradient_accumulation_steps": 4, **PACKED[form], **FUSED})
+        for family, form in (("llama", "nf4"), ("qwen3", "nf4-dq"), ("qwen3", "int8"))
+    ),
+    ("qwen3", {"streamed_layers": 4, "gradient_accumulation_steps": 4, **HOST, **PACKED["nf4"]}),
+    ("llama", {"streamed_layers": 4, "gradient_accumulation_steps": 2, **HOST, **PACKED["fp8"]}),
     (
         "phi3",
         {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memory_models.settings import Streaming, resident_layers
+from tsplanner.tracing.fake_cuda.quantized import FourBitLinear
 from tsplanner.tracing.fake_cuda.shapes import META, without_values
 from tsplanner.tracing.fake_cuda.storages import Kind, StorageLog
 from tsplanner.tracing.model import is_adapter
@@ -15,7 +17,7 @@ from tsplanner.training.adapters import decoder_layers
 from tsplanner.training.streaming.feed import WeightFeed
 from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
 from tsplanner.training.streaming.layer_major import LayerMajor
-from tsplanner.training.streaming.slabs import Place, Slab
+from tsplanner.training.streaming.slabs import Home, Place, Slab, plain_homes
 
 CPU = torch.device("cpu")
 
@@ -35,6 +37,16 @@ class _Inputs(HostInputs):
         return _untraced(size)
 
 
+def _homes(layer: nn.Module) -> Iterator[tuple[Home, ...]]:
+    """The homes of a layer's tensors, as the worker's bases have them."""
+    yield from plain_homes(each for name, each in layer.named_parameters() if not is_adapter(name))
+    for module in layer.modules():
+        if isinstance(module, FourBitLinear):
+            for name in ("scales", "scales_of_scales"):
+                if hasattr(module, name):
+                    yield ((module, name),)
+
+
 def _untraced(size: int) -> Tensor:
     with torch._C._DisableTorchDispatch():
         made = torch.empty(size, dtype=torch.uint8, device=META)
@@ -50,8 +62,7 @@ def layer_major(model: Any, streaming: Streaming, storages: StorageLog) -> Layer
     for index, layer in enumerate(layers):
         if index in kept:
             continue
-        named = layer.named_parameters()
-        slab = _Slab((each for name, each in named if not is_adapter(name)), CPU)
+        slab = _Slab(_homes(layer), CPU)
         slab.host = _untraced(slab.size)
         slab.rest()
         slabs[index] = slab

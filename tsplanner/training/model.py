@@ -50,21 +50,14 @@ def build_model(plan: Plan, device: torch.device) -> Any:
 
     Raises TsplannerError: a package is missing, or the checkpoint does not fit its config.
     """
-    register_own_models()
-    _check_packages(plan.hardware)
-    config = model_config(plan.model)
-    use_stored_form(config, plan)
+    config = ready_config(plan)
     if plan.model.has_weights:
-        model = _load(plan, config, device)
+        model = read_weights(plan, config, device, own_quantization(plan))
     else:
         model = _initialise(plan, config, device)
-    model.config.use_cache = False
-    if plan.hardware.base.quantization is not None:
-        if plan.hardware.base.multiplies_8bit:
-            eight_bit.replace_rounded(model, DTYPES[plan.hardware.base.model_dtype])
-        # A quantised base is never trained; PEFT's preparation would say so, where it is called.
-        model.requires_grad_(False)
-        keep_packed(model, compute_dtype(plan.hardware))
+    if plan.hardware.base.multiplies_8bit:
+        eight_bit.replace_rounded(model, DTYPES[plan.hardware.base.model_dtype])
+    ready_base(model, plan)
     if plan.hardware.base.upcasts:
         from peft import prepare_model_for_kbit_training
 
@@ -74,6 +67,27 @@ def build_model(plan: Plan, device: torch.device) -> Any:
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
     return model
+
+
+def ready_config(plan: Plan) -> Any:
+    """The configuration of a plan's model, once what its base needs is known to be there.
+
+    Raises TsplannerError: a package is missing.
+    """
+    register_own_models()
+    _check_packages(plan.hardware)
+    config = model_config(plan.model)
+    use_stored_form(config, plan)
+    return config
+
+
+def ready_base(model: Any, plan: Plan) -> None:
+    """Mark a base whose weights are there as one that adapters are trained on."""
+    model.config.use_cache = False
+    if plan.hardware.base.quantization is not None:
+        # A quantised base is never trained; PEFT's preparation would say so, where it is called.
+        model.requires_grad_(False)
+        keep_packed(model, compute_dtype(plan.hardware))
 
 
 def keep_packed(model: nn.Module, dtype: torch.dtype) -> None:
@@ -225,7 +239,16 @@ def compute_dtype(hardware: HardwareSettings) -> torch.dtype:
     return DTYPES[hardware.base.autocast or hardware.base.model_dtype]
 
 
-def _load(plan: Plan, config: Any, device: torch.device) -> Any:
+def own_quantization(plan: Plan) -> Any | None:
+    """How transformers quantises what a folder stores; None: it does not, or the folder says it."""
+    return quantization_config(plan.hardware) if stored_base(plan.model.config) is None else None
+
+
+def read_weights(plan: Plan, config: Any, device: torch.device, quantiser: Any | None) -> Any:
+    """The model of a folder; ``quantiser``: what transformers is told of its quantisation.
+
+    Raises TsplannerError: the checkpoint does not fit its config.
+    """
     # Under ZeRO-3 transformers shards the weights as it reads them and refuses a device map.
     placement: dict[str, Any] = (
         {"device_map": {"": device}} if plan.hardware.sharding.zero_stage < 3 else {}
@@ -236,9 +259,7 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
         dtype=DTYPES[plan.hardware.base.model_dtype],
         attn_implementation=attention_of(config, plan.hardware.kernels.attention.value),
         # A folder that is stored quantised brings its own; transformers takes no second one.
-        quantization_config=quantization_config(plan.hardware)
-        if stored_base(plan.model.config) is None
-        else None,
+        quantization_config=quantiser,
         trust_remote_code=plan.model.trust_remote_code,
         # A pickle can run code while it is read.
         use_safetensors=True,
@@ -314,34 +335,41 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
         pass
     model.tie_weights()
     model.requires_grad_(False)
-    if hardware.base.multiplies_8bit:
-        return model
+    mark_packed(model, hardware)
+    return model
+
+
+def mark_packed(model: Any, hardware: HardwareSettings) -> None:
+    """Say of a model whose linears were packed one by one what transformers says of its own."""
+    if not hardware.base.needs_bitsandbytes:
+        return
     four_bit = hardware.base.quantization is not Quantization.INT8
     # PEFT and transformers ask these flags, which `from_pretrained` would have set.
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
     model.quantization_method = "bitsandbytes"
-    return model
 
 
 def drawn_modules(
     model: Any, hardware: HardwareSettings, device: torch.device, kept: Sequence[str] = ()
 ) -> Iterator[tuple[str, nn.Module]]:
     """Every module of a model on the meta device, once it is drawn and quantised on ``device``."""
-    packed = set() if hardware.base.quantization is None else _packed(model, hardware, kept)
+    packed = packed_linears(model, hardware, kept)
     for name, module in materialised(model, device):
         if id(module) in packed:
-            model.set_submodule(name, _quantised(module, hardware, device))
+            model.set_submodule(name, quantised(module, hardware, device))
             # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
             # together may not fit.
             module._parameters.clear()
         yield name, module
 
 
-def _packed(model: Any, hardware: HardwareSettings, kept: Sequence[str]) -> set[int]:
+def packed_linears(model: Any, hardware: HardwareSettings, kept: Sequence[str] = ()) -> set[int]:
     """Which linears of a model are quantised, by the ids of the modules.
 
     The head stays as it is, because transformers does not quantise the head of a checkpoint.
     """
+    if hardware.base.quantization is None:
+        return set()
     if hardware.base.multiplies_8bit:
         return {id(module) for _, module in eight_bit.eight_bit_linears(model)}
     head = model.get_output_embeddings()
@@ -388,8 +416,13 @@ def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:
     owner._init_weights(module)
 
 
-def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.device) -> nn.Module:
-    """The layer with the quantised weight of ``linear``; the caller frees the full matrix."""
+def quantised(
+    linear: nn.Linear, hardware: HardwareSettings, device: torch.device, outliers: float = 0.0
+) -> nn.Module:
+    """The layer with the quantised weight of ``linear``; the caller frees the full matrix.
+
+    ``outliers``: from which value on LLM.int8 multiplies a column in half precision; 0: never.
+    """
     if hardware.base.multiplies_8bit:
         return eight_bit.rounded(linear, hardware.base.quantization)
     import bitsandbytes as bnb
@@ -397,7 +430,7 @@ def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.devi
     shape = (linear.in_features, linear.out_features, linear.bias is not None)
     with torch.device("meta"):
         layer = (
-            bnb.nn.Linear8bitLt(*shape, has_fp16_weights=False)
+            bnb.nn.Linear8bitLt(*shape, has_fp16_weights=False, threshold=outliers)
             if hardware.base.quantization is Quantization.INT8
             else bnb.nn.Linear4bit(
                 *shape,

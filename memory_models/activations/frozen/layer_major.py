@@ -10,7 +10,11 @@ from memory_models.activations.layers import LayerTotals
 from memory_models.architecture import Architecture
 from memory_models.rounding import block_bytes
 from memory_models.settings import TrainingSettings
-from memory_models.states.layer_inputs import boundary_bytes
+from memory_models.states.layer_inputs import (
+    boundary_bytes,
+    int8_input_bytes,
+    int8_streamed_bytes,
+)
 from memory_models.states.precision import precision
 
 IN_FLIGHT = 2
@@ -36,7 +40,10 @@ def layer_major_totals(
     # In backward one input is read while the next one comes back.
     inputs = b if on_host else layers * passes * b
     below = passes + IN_FLIGHT if on_host else 2 * passes
+    int8 = int8_input_bytes(architecture, settings) - int8_streamed_bytes(architecture, settings)
     return one._replace(
+        backward=one.backward - int8,
+        first_backward=one.first_backward - int8,
         all_kept=inputs + passes * b + entry,
         # The input that a layer reads counts as ``boundary``, and so the next one does here. The
         # gradient of its own pass belongs to the layer's program; but the layer's result and its

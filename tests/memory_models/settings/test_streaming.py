@@ -38,7 +38,7 @@ def test_inputs_wait_in_host_memory_only_for_streamed_layers() -> None:
     ("against", "says"),
     [
         ({"zero_stage": 3}, "zero_stage 0"),
-        ({"quantization": Quantization.NF4}, "not bitsandbytes"),
+        ({"quantization": Quantization.NF4}, "upcast_unquantized off"),
         ({"gradient_checkpointing": False}, "gradient_checkpointing of all layers"),
         ({"finetuning_type": FinetuningType.ADALORA}, "one lora, rslora or dora"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.settings import TrainingSettings, from_flat
+from memory_models.settings import Quantization, TrainingSettings, from_flat
 from memory_models.states.streamed import crossing_bytes, device_bytes, layer_bytes, slab_bytes
 from tests.support.small_models import CONFIGS
 from tsplanner.models.source import read_architecture
@@ -42,3 +42,23 @@ def test_weights_cross_the_link_twice_per_step() -> None:
     assert crossing_bytes(LLAMA, settings(4).states) == 4 * LAYER
     assert crossing_bytes(LLAMA, settings(3).states) == 2 * LAYER
     assert crossing_bytes(LLAMA, settings(2).states) == 0
+
+
+def test_a_packed_layer_comes_with_the_constants_of_its_matrices() -> None:
+    """Of 22,544,384 / 2 weights of linears: half a byte each in NF4, an fp32 scale per 64 of them;
+    with double quantisation a byte per scale and an fp32 one per 256, in blocks of 512 bytes: one
+    for each matrix of attention, two for each of the MLP. 4 KiB of norms stay whole.
+    """
+    weights = (LAYER - 4096) // 2
+    norms = 4096
+    form = {Quantization.NF4: 4 * weights // 64, Quantization.INT8: weights // 2}
+    form[Quantization.NF4_DQ] = weights // 64 + 4 * 512 + 3 * 1024
+    for quantization, constants in form.items():
+        packed = from_flat(
+            TrainingSettings,
+            streamed_layers=4,
+            quantization=quantization,
+            upcast_unquantized=False,
+        )
+        found = layer_bytes(LLAMA, packed.states)
+        assert found == norms + weights // 2 + constants

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from memory_models.settings import changed
+from memory_models.settings import Quantization, changed
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, request
 from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.explain.sentences import remark_sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins, PlanRequest
@@ -54,6 +55,25 @@ def test_streaming_goes_before_offload_and_before_rounding() -> None:
     assert any(each.base.quantization for each in others)
     offloaded = next(each for each in choice.evaluated if each.hardware.sharding.offload_param)
     assert choice.best.samples_per_second > 1.2 * offloaded.samples_per_second
+
+
+def with_host(gib: int, **liberties: bool) -> PlanRequest:
+    """The same with so much free host memory."""
+    made = asked()
+    host = replace(made.machine.host, total_bytes=gib * GIB, available_bytes=gib * GIB)
+    return replace(made, machine=replace(made.machine, host=host), **liberties)
+
+
+def test_where_the_host_is_short_as_well_the_layers_are_rounded_there() -> None:
+    """27 GiB of layers are not streamed from 16 GiB: the base is rounded, and the plan says why."""
+    plan = choose(with_host(16)).plan
+    assert plan.verdict is Verdict.FITS
+    assert plan.hardware.base.quantization is Quantization.NF4_DQ
+    rounded = choose(with_host(20, allow_rounding=True))
+    assert rounded.plan.hardware.base.quantization is Quantization.W8A8
+    assert rounded.plan.hardware.streaming.streams
+    said = " ".join(remark_sentence(remark) for remark in rounded.remarks)
+    assert "is over the host's memory" in said
 
 
 def test_pins_decide_how_many_layers_and_where_their_inputs_wait() -> None:

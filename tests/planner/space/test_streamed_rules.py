@@ -17,7 +17,10 @@ STREAMED = from_flat(HardwareSettings, streamed_layers=8)
     ("hardware", "says"),
     [
         ({"zero_stage": 3}, "--zero-stage 3"),
-        ({"quantization": Quantization.INT8}, "--quantization int8"),
+        (
+            {"quantization": Quantization.NF4, "upcast_unquantized": True},
+            "--upcast-unquantized on",
+        ),
         ({"gradient_checkpointing": False}, "--gradient-checkpointing off"),
         ({"checkpointed_layers": 3}, "--checkpointed-layers 3"),
         ({"streamed_layers": 25}, "to be streamed: 25 layers; the model has 24"),

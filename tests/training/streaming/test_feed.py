@@ -10,7 +10,7 @@ from torch import nn  # noqa: E402
 
 from tsplanner.training.streaming.feed import WeightFeed  # noqa: E402
 from tsplanner.training.streaming.regions import Region  # noqa: E402
-from tsplanner.training.streaming.slabs import Slab  # noqa: E402
+from tsplanner.training.streaming.slabs import Slab, homes_of  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -21,7 +21,7 @@ def layers(count: int) -> tuple[list[nn.Linear], WeightFeed]:
     slabs = {}
     for index, layer in enumerate(made):
         layer.weight.data.fill_(index)
-        slabs[index] = Slab(layer.parameters(), CPU)
+        slabs[index] = Slab(homes_of(layer), CPU)
         slabs[index].adopt(Region(slabs[index].size, lock=False))
     return made, WeightFeed(slabs, CPU)
 

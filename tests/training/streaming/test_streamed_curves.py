@@ -144,13 +144,31 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [Quantization.FP8, Quantization.W8A8])
-def test_a_base_in_8_bits_is_streamed_in_8_bits(tmp_path: Path, form: Quantization) -> None:
+@pytest.mark.parametrize("has_weights", [True, False], ids=["of a folder", "drawn"])
+@pytest.mark.parametrize("form", list(Quantization))
+def test_a_quantised_base_is_streamed_as_it_is_packed(
+    tmp_path: Path, form: Quantization, has_weights: bool
+) -> None:
     """Every step is that of a resident base in the same form."""
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
     half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "quantization": form}
     half |= {"upcast_unquantized": False, "kernels": DecoderKernels.FUSED}
     resident = tiny.with_hardware(plan, **BATCHES, **half)
+    where = {"has_weights": has_weights, "tokenizer": plan.model.path}
+    resident = replace(resident, model=replace(resident.model, **where))
     expected, adapter = trained(resident, tmp_path / "resident")
-    streamed = tiny.with_hardware(resident, streamed_layers=3, host_checkpoints=True)
+    streamed = tiny.with_hardware(resident, streamed_layers=2, host_checkpoints=True)
+    assert trained(streamed, tmp_path / "streamed") == (expected, adapter)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [Quantization.NF4, Quantization.NF4_DQ])
+def test_dora_measures_packed_matrices_as_they_come(tmp_path: Path, form: Quantization) -> None:
+    """The magnitudes are the norms of the dequantised rows, not of what was shown meanwhile."""
+    learning = {"finetuning_type": FinetuningType.DORA, "num_train_epochs": 1}
+    plan = tiny.with_learning(tiny.plan(tmp_path), **learning)
+    form_ = {"quantization": form, "upcast_unquantized": False}
+    resident = tiny.with_hardware(plan, **BATCHES, **form_)
+    expected, adapter = trained(resident, tmp_path / "resident")
+    streamed = tiny.with_hardware(resident, streamed_layers=3)
     assert trained(streamed, tmp_path / "streamed") == (expected, adapter)

@@ -14,7 +14,6 @@ from memory_models.units import ceil_div
 from tsplanner.planner.evaluate import Evaluated, lacks_host_memory
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.space.checkpointed_layers import Estimate
-from tsplanner.planner.space.streamed_rules import of_bitsandbytes
 
 STREAMED_LAYERS, HOST_CHECKPOINTS = "streamed_layers", "host_checkpoints"
 PASSES_TOGETHER = "passes_together"
@@ -31,7 +30,7 @@ def streamings(
     against = {
         "zero_stage": sharding.zero_stage > 0,
         "fsdp": sharding.fsdp,
-        "quantization": of_bitsandbytes(base),
+        "upcast_unquantized": base.upcasts,
         "gradient_checkpointing": not checkpoints,
         "checkpointed_layers": pins.get("checkpointed_layers") is not None,
     }

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from memory_models.settings import BaseStorage, FinetuningType
+from memory_models.settings import FinetuningType
 from tsplanner.models.families import NOT_STREAMED
 from tsplanner.planner.explain.reasons import Data
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
 STREAMED_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA, FinetuningType.DORA})
-
-
-def of_bitsandbytes(base: BaseStorage) -> bool:
-    """Whether bitsandbytes packs the base, whose constants would have to be streamed as well."""
-    return base.quantization is not None and not base.multiplies_8bit
 
 
 def streamed_method(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -35,7 +30,7 @@ def streamed_setting(_: PlanRequest, hardware: HardwareSettings) -> Data | None:
     batch, sharding = hardware.batch, hardware.sharding
     against = {
         f"--zero-stage {sharding.zero_stage}": sharding.zero_stage > 0,
-        f"--quantization {hardware.base.quantization}": of_bitsandbytes(hardware.base),
+        "--upcast-unquantized on": hardware.base.upcasts,
         "--gradient-checkpointing off": not batch.gradient_checkpointing,
         f"--checkpointed-layers {batch.checkpointed_layers}": batch.checkpointed_layers is not None,
     }

@@ -49,13 +49,17 @@ def rounded(linear: nn.Linear, quantization: Quantization | None) -> EightBitLin
 def replace_rounded(model: Any, dtype: torch.dtype) -> None:
     """Replace the linears whose matrices were rounded as they were loaded.
 
-    ``dtype``: of their results. PEFT and Trainer shall not know of the quantiser, so transformers'
-    marks of a quantised model are taken back.
+    ``dtype``: of their results. PEFT and Trainer shall not know of the quantiser.
     """
     for name, module in list(eight_bit_linears(model)):
         rows = getattr(module.weight, "rounded_rows", None)
         if rows is not None:
             model.set_submodule(name, EightBitLinear(module, rows, dtype))
+    forget_quantiser(model)
+
+
+def forget_quantiser(model: Any) -> None:
+    """Take back what transformers says of a model that a quantiser has read."""
     for name in ("hf_quantizer", "is_quantized", "quantization_method"):
         model.__dict__.pop(name, None)
     if getattr(model.config, "quantization_config", None) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,24 +12,37 @@ from torch import nn
 from memory_models.settings import Streaming, resident_layers
 from memory_models.units import round_up
 from tsplanner.errors import TsplannerError
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.training.adapters import decoder_layers
 from tsplanner.training.model import (
     BASE_SEED,
     build_model,
+    drawn_modules,
     from_config,
-    materialised,
+    mark_packed,
     model_config,
+    packed_linears,
+    quantised,
+    ready_base,
     register_own_models,
 )
 from tsplanner.training.streaming.feed import WeightFeed
 from tsplanner.training.streaming.host_copy import HostCopy
 from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
 from tsplanner.training.streaming.layer_major import LayerMajor
+from tsplanner.training.streaming.reading import (
+    LayersAsTheyCome,
+    let_go_of_what_was_read,
+    read_by_layer,
+)
 from tsplanner.training.streaming.regions import PAGE_BYTES
-from tsplanner.training.streaming.slabs import Slab
+from tsplanner.training.streaming.slabs import Slab, holder_of, homes_of
 
 HOST = torch.device("cpu")
+OUTLIERS = 6.0
+"""From which value on LLM.int8 multiplies a column in half precision. Source: transformers,
+BitsAndBytesConfig."""
 
 
 class StreamedBase:
@@ -40,8 +54,15 @@ class StreamedBase:
         Raises TsplannerError: as ``build_model``; the layers share weights; the memory of the host
         is not enough, or cannot be locked.
         """
+        self.hardware = plan.hardware
         self.streaming: Streaming = plan.hardware.streaming
         self.device = device
+        self.streamed: set[int] = set()
+        """Places of the layers that are in host memory."""
+        self.packed: set[str] = set()
+        """Names of the linears that are still to be quantised."""
+        self.constants: list[tuple[nn.Module, str, torch.Tensor]] = []
+        """Buffers of quantised linears: module, name and values."""
         self.slabs: dict[int, Slab] = {}
         self.copy: HostCopy | None = None
         self.model = self._read(plan) if plan.model.has_weights else self._drawn(plan)
@@ -51,38 +72,76 @@ class StreamedBase:
     def _read(self, plan: Plan) -> Any:
         """The weights of a folder.
 
-        transformers maps the files into memory, so a streamed weight is read once, on its way into
-        its slab.
+        transformers maps the files into memory, so a weight is read once, on its way to its place.
         """
-        model = build_model(plan, HOST)
-        self._make_room(model)
-        for index, layer in self._streamed(model):
-            self._adopt(index, layer)
+        if stored_base(plan.model.config) is None:
+            model = read_by_layer(plan, LayersAsTheyCome(self._begin, self._came))
+            # transformers takes buffers that no file has for such that are still to be drawn.
+            for module, name, buffer in self.constants:
+                setattr(module, name, buffer)
+            # What is outside the layers: encoders, projectors.
+            self._pack(model)
+            mark_packed(model, plan.hardware)
+            ready_base(model, plan)
+        else:
+            model = build_model(plan, HOST)
+            self._begin(model)
+            for index, layer in self._streamed(model):
+                self._adopt(index, layer)
         # Libraries ask where the model lies, and it is no longer where it was loaded.
         model.hf_device_map = {"": self.device}
         return model.to(self.device)
+
+    def _begin(self, model: Any) -> None:
+        """A model whose layers are still on ``meta``, or lie as they are stored."""
+        self._make_room(model)
+        self.streamed = {index for index, _ in self._streamed(model)}
+        chosen = packed_linears(model, self.hardware)
+        self.packed = {name for name, each in model.named_modules() if id(each) in chosen}
+
+    def _came(self, model: Any, index: int, layer: nn.Module) -> None:
+        """A layer has been read: pack it on the device, and bring it to its place."""
+        prefix, _ = decoder_layers(model)
+        self._pack(model, f"{prefix}.{index}.")
+        if index in self.streamed:
+            self._adopt(index, layer)
+        else:
+            layer.to(self.device)
+        let_go_of_what_was_read()
+
+    def _pack(self, model: Any, prefix: str = "") -> None:
+        """Quantise the linears whose names begin with ``prefix`` on the device, one by one."""
+        for name in [name for name in self.packed if name.startswith(prefix)]:
+            self.packed.discard(name)
+            linear = model.get_submodule(name)
+            made = quantised(linear, self.hardware, self.device, OUTLIERS)
+            model.set_submodule(name, made)
+            self.constants += [(made, *each) for each in made.named_buffers()]
 
     def _drawn(self, plan: Plan) -> Any:
         """Random weights, which are drawn on the device, layer by layer."""
         register_own_models()
         torch.manual_seed(BASE_SEED)
         model = from_config(plan.hardware, model_config(plan.model), torch.device("meta"))
-        self._make_room(model)
-        streamed = {id(layer): (index, layer) for index, layer in self._streamed(model)}
-        at_work: tuple[int, nn.Module] | None = None
+        self._begin(model)
+        _, layers = decoder_layers(model)
+        starts = {id(layer): index for index, layer in enumerate(layers)}
         prefix, _ = decoder_layers(model)
-        for name, module in materialised(model, self.device):
-            if id(module) in streamed or not name.startswith(f"{prefix}."):
-                self._adopt_if(at_work)
-                at_work = streamed.get(id(module))
-        self._adopt_if(at_work)
+        at_work: int | None = None
+        for name, module in drawn_modules(model, plan.hardware, self.device):
+            if id(module) in starts or not name.startswith(f"{prefix}."):
+                self._adopt_if(at_work, layers)
+                at_work = starts.get(id(module))
+        self._adopt_if(at_work, layers)
         model.tie_weights()
-        model.config.use_cache = False
+        mark_packed(model, plan.hardware)
+        ready_base(model, plan)
         return model
 
     def _make_room(self, model: nn.Module) -> None:
         """Host memory for the streamed layers of a model; weights may still be on ``meta``."""
-        sizes = [Slab(each.parameters(), self.device).size for _, each in self._streamed(model)]
+        # Packed layers are smaller. What is not written of the room takes no memory.
+        sizes = [Slab(homes_of(each), self.device).size for _, each in self._streamed(model)]
         size = sum(round_up(each, PAGE_BYTES) for each in sizes)
         self.copy = HostCopy(size, lock=self.device.type == "cuda")
 
@@ -106,16 +165,32 @@ class StreamedBase:
             if index not in kept:
                 yield index, layer
 
-    def _adopt_if(self, found: tuple[int, nn.Module] | None) -> None:
-        if found is not None:
-            self._adopt(*found)
+    def _adopt_if(self, index: int | None, layers: nn.ModuleList) -> None:
+        if index in self.streamed:
+            self._adopt(index, layers[index])
 
     def _adopt(self, index: int, layer: nn.Module) -> None:
         layer.requires_grad_(False)
-        slab = Slab(layer.parameters(), self.device)
+        slab = Slab(homes_of(layer), self.device)
         assert self.copy is not None
         slab.adopt(self.copy.region(slab.size), fill=self.copy.fills)
         self.slabs[index] = slab
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """All layers with bytes behind them, whatever these are.
+
+        DoRA measures packed matrices as it is made, by kernels that read every byte of them.
+        """
+        largest = max(slab.size for slab in self.slabs.values())
+        bytes_ = torch.zeros(largest, dtype=torch.uint8, device=self.device)
+        for slab in self.slabs.values():
+            slab.install(bytes_[: slab.size])
+        try:
+            yield
+        finally:
+            for slab in self.slabs.values():
+                slab.rest()
 
     def attach(self, trained: Any) -> LayerMajor:
         """Let the layers of the ``trained`` model, with its adapters, run layer-major."""
@@ -136,7 +211,8 @@ class StreamedBase:
 
     def _leave_to_us(self, trained: nn.Module) -> None:
         """Keep DDP from sending placeholders to the other processes."""
-        ours = {id(place.parameter) for slab in self.slabs.values() for place in slab.places}
+        places = [place for slab in self.slabs.values() for place in slab.places]
+        ours = {id(holder_of(home)[0]) for place in places for home in place.homes}
         names = [name for name, each in trained.named_parameters() if id(each) in ours]
         trained._ddp_params_and_buffers_to_ignore = names
 

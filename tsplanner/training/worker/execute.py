@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,8 @@ def build_trainer(
         base = (kept or KeptBase()).take(plan, HOST if shares else device)
     if arguments.gradient_checkpointing:
         require_checkpointing(base)
-    trained = with_adapters_and_kernels(plan, base, total)
+    shown = nullcontext if streamed is None else streamed.shown
+    trained = with_adapters_and_kernels(plan, base, total, shown)
     layer_major = None if streamed is None else streamed.attach(trained)
     if shares:
         share_out(trained, device)
@@ -242,8 +243,13 @@ def build_trainer(
     return built
 
 
-def with_adapters_and_kernels(plan: Plan, base: Any, total_steps: int) -> Any:
-    """The base with what the plan trains of it or beside it, and with the plan's kernels."""
+def with_adapters_and_kernels(
+    plan: Plan, base: Any, total_steps: int, shown: Callable[[], AbstractContextManager[None]]
+) -> Any:
+    """The base with what the plan trains of it or beside it, and with the plan's kernels.
+
+    ``shown``: around the making of adapters, which look at weights.
+    """
     # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
     # forwards of PEFT's linears, so they come after the adapters.
     read_text_alone(base)
@@ -253,7 +259,8 @@ def with_adapters_and_kernels(plan: Plan, base: Any, total_steps: int) -> Any:
         use_fused_loss(base)
     # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
     set_seed(plan.learning.seed)
-    trained = adapters.apply_method(plan, base, total_steps)
+    with shown():
+        trained = adapters.apply_method(plan, base, total_steps)
     use_kernels(trained, plan.hardware.kernels.decoder_kernels)
     return trained
 
