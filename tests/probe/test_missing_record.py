@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from tsplanner.probe.missing_record import (
     disk_is_full,
     ended_badly,
     log_tail,
+    missing_record,
     oom_kills,
     was_out_of_memory,
 )
 from tsplanner.probe.process_records import read_record
+from tsplanner.processes import ProcessResult
 from tsplanner.training.job import Job, JobKind, Status
 
 
@@ -49,6 +52,17 @@ def test_a_bad_end_is_kept_where_the_disk_allows(tmp_path: Path) -> None:
     assert read_record(tmp_path) == record
     gone = Job(kind=JobKind.TRIAL, plan=job.plan, folder=str(tmp_path / "gone"))
     assert ended_badly(gone, Status.HUNG, "no sign") == record
+
+
+def test_a_page_without_anything_behind_it_is_told_in_words(tmp_path: Path) -> None:
+    """SIGBUS: the weights' file has become shorter, or a container gives no page."""
+    job = Job(kind=JobKind.TRIAL, plan=tiny.plan(tmp_path), folder=str(tmp_path))
+    ended = ProcessResult(
+        exit_status=None, timed_out=False, stopped_by_signal=signal.SIGBUS, seconds=1.0
+    )
+    record = missing_record(job, ended, None)
+    assert record.status is Status.CRASHED
+    assert f"a file of {job.plan.model.path} became shorter while it was read" in record.message
 
 
 def test_log_tail_is_the_last_lines_that_say_something(tmp_path: Path) -> None:

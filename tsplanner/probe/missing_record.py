@@ -31,6 +31,8 @@ FROM_OUTSIDE = tuple(
     if hasattr(signal, name)
 )
 """Signals that others send; a fault of the worker itself raises another one."""
+NO_PAGE = getattr(signal, "SIGBUS", None)
+"""The signal for a page of a mapped file, or of shared memory, that is not there."""
 RECORD_BYTES = 64 * 1024
 """A disk with less room than this takes no record."""
 
@@ -53,6 +55,14 @@ def missing_record(job: Job, result: ProcessResult, kills_before: int | None) ->
             Status.NOT_WRITABLE,
             f"the worker could not write into {job.folder}: free some space, or mend the "
             "permissions",
+        )
+    if result.stopped_by_signal == NO_PAGE:
+        return ended_badly(
+            job,
+            Status.CRASHED,
+            "a page of memory had nothing behind it: a file of "
+            f"{job.plan.model.path or job.plan.model.name} became shorter while it was read (fetch "
+            "it again, and let nothing write there), or the container gives no more memory",
         )
     how = (
         f"was ended by {signal.Signals(result.stopped_by_signal).name}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,16 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from memory_models.settings import Dtype, Quantization  # noqa: E402
 from tests.support import tiny  # noqa: E402
 from tests.training.streaming.test_base import plan  # noqa: E402
+from tsplanner.models.source import read_architecture  # noqa: E402
+from tsplanner.training.memory import (  # noqa: E402
+    peak_resident_bytes,
+    reset_resident_peak,
+    resident_bytes,
+)
+from tsplanner.training.streaming.base import StreamedBase  # noqa: E402
 from tsplanner.training.streaming.reading import (  # noqa: E402
     LayersAsTheyCome,
     let_go_of_what_was_read,
@@ -69,16 +80,9 @@ def write_wide(folder: Path) -> int:
     return inside
 
 
-def measured(folder: Path, dtype: str, form: str) -> str:
-    """Most bytes that loading adds to this process beyond its libraries, as JSON."""
-    from dataclasses import replace
-
-    from memory_models.settings import Dtype, Quantization
-    from tsplanner.models.source import read_architecture
-    from tsplanner.training.memory import peak_resident_bytes, reset_resident_peak, resident_bytes
-    from tsplanner.training.streaming.base import StreamedBase
-
-    made = tiny.plan(folder.parent / "tiny")
+def wide_base(folder: Path, dtype: str, form: str) -> tuple[StreamedBase, int]:
+    """The base with all layers streamed, and the bytes that it adds to this process."""
+    made = tiny.plan(folder.parent / f"tiny-{os.getpid()}")
     config = wide_config()
     model = replace(
         made.model,
@@ -86,23 +90,28 @@ def measured(folder: Path, dtype: str, form: str) -> str:
         config=config,
         architecture=read_architecture(config, name="wide", source="test"),
     )
-    made = tiny.with_hardware(
-        replace(made, model=model),
+    small = tiny.with_hardware(
+        made,
         model_dtype=Dtype(dtype),
         quantization=Quantization(form) if form != "none" else None,
         upcast_unquantized=False,
         gradient_checkpointing=True,
-        streamed_layers=LAYERS,
+        streamed_layers=3,
     )
-    first = tiny.plan(folder.parent / "first")
-    first = replace(first, hardware=made.hardware)
     # Libraries are loaded before anything is counted.
-    StreamedBase(tiny.with_hardware(first, streamed_layers=3), torch.device("cpu"))
+    StreamedBase(small, torch.device("cpu"))
     reset_resident_peak()
     before = resident_bytes()
-    found = StreamedBase(made, torch.device("cpu"))
+    wide = tiny.with_hardware(replace(small, model=model), streamed_layers=LAYERS)
+    found = StreamedBase(wide, torch.device("cpu"))
+    return found, resident_bytes() - before
+
+
+def measured(folder: Path, dtype: str, form: str) -> str:
+    """Most bytes that loading adds to this process beyond its libraries, and others, as JSON."""
+    found, added = wide_base(folder, dtype, form)
     slabs = sum(slab.size for slab in found.slabs.values())
-    return json.dumps([peak_resident_bytes() - before, resident_bytes() - before, slabs])
+    return json.dumps([peak_resident_bytes() - resident_bytes() + added, added, slabs])
 
 
 @pytest.mark.slow
@@ -129,6 +138,31 @@ def test_loading_takes_the_slabs_and_about_two_layers(
     at_once = 8 if form == "nf4" else 3
     assert peak < slabs + at_once * layer + 24 * MIB
     assert after < 1.05 * slabs + 24 * MIB
+
+
+SHRINKS = """
+import os, sys
+from pathlib import Path
+from tests.training.streaming.test_base import plan
+from tsplanner.training.streaming import base
+import torch
+given = plan(Path(sys.argv[1]), 3)
+file = Path(given.model.path) / "model.safetensors"
+came = base.StreamedBase._came
+def shrinks(self, model, index, layer):
+    came(self, model, index, layer)
+    os.truncate(file, 4096)
+base.StreamedBase._came = shrinks
+base.StreamedBase(given, torch.device("cpu"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="signals and memory files are of Linux")
+def test_a_file_that_shrinks_ends_the_process_by_a_signal_of_its_own(tmp_path: Path) -> None:
+    """The parent says in words what that signal stands for (tests/probe/test_missing_record.py)."""
+    done = subprocess.run([sys.executable, "-c", SHRINKS, str(tmp_path)], check=False, timeout=120)
+    assert done.returncode == -signal.SIGBUS
 
 
 def test_every_layer_is_complete_when_it_is_told_of(tmp_path: Path) -> None:
