@@ -26,6 +26,16 @@ class DeviceProcess:
 
 
 @frozen
+class HostCopies:
+    """Bytes per second of copies between locked host memory and one GPU, as measured."""
+
+    to_device: float
+    to_host: float
+    shared: float
+    """To this GPU while all GPUs of the machine copy at once."""
+
+
+@frozen
 class Device:
     """One GPU, or one MIG slice of a GPU."""
 
@@ -42,6 +52,10 @@ class Device:
     """Datasheet memory bandwidth; None: not known."""
     host_link_bytes_per_second: float | None = None
     """Bandwidth of PCIe (or C2C) to the host in one direction."""
+    host_copies: HostCopies | None = None
+    """What copies over that link reached; None: not measured."""
+    uplink_gpus: int = 1
+    """GPUs behind one PCIe switch, this one among them, which share the lanes above it."""
     mig: bool = False
     processes: tuple[DeviceProcess, ...] = field(default=())
     uuid: str | None = None

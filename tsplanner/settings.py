@@ -19,6 +19,11 @@ def calibration_file() -> Path:
     return state_folder() / "calibration.jsonl"
 
 
+def host_links_file() -> Path:
+    """The file of the rates of links to the host that were measured on this machine."""
+    return state_folder() / "host_links.json"
+
+
 def recordings_folder() -> Path:
     """The folder of the recordings of models without a formula."""
     return state_folder() / "recordings"
@@ -29,6 +34,7 @@ def state_parts() -> dict[str, Path]:
     folder = state_folder()
     return {
         "corrections": calibration_file(),
+        "links to the host": host_links_file(),
         "search times": folder / "tune_times.jsonl",
         "row lengths": folder / "lengths",
         "tokens": folder / "tokens",

@@ -70,3 +70,12 @@ def test_one_pair_without_nvlink_makes_the_machine_pcie() -> None:
     link = read_nvml(FakeNvml(*cards), {}).link
     assert link is not None
     assert link.kind is LinkType.PCIE
+
+
+def test_cards_behind_one_switch_share_the_way_to_the_host() -> None:
+    """NVML's 20 is a way over switches alone; at 30 it passes the host bridge."""
+    for level, together in ((10, 2), (20, 2), (30, 1), (None, 1)):
+        nvml = pair(None, None)
+        if level is not None:
+            nvml.nvmlDeviceGetTopologyCommonAncestor = lambda *_, level=level: level
+        assert [each.uplink_gpus for each in read_nvml(nvml, {}).devices] == [together] * 2

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from memory_models.device import Device, Host, HostCopies, Machine
 from memory_models.settings import TrainingSettings, from_flat
 from memory_models.sharding.fully_sharded import gathered_bytes
 from memory_models.states.streamed import crossing_bytes
@@ -73,3 +76,21 @@ def test_a_shared_out_base_crosses_between_the_gpus_twice_per_pass() -> None:
     assert time.exposed > 8
     assert time.bottleneck == "traffic between GPUs"
     assert found.times(16).groups == 16
+
+
+def test_a_measured_link_goes_before_the_datasheet_and_is_shared_where_all_copy() -> None:
+    """25 GB/s alone, 12.5 for each of two; unmeasured cards behind one switch halve its 13.9."""
+    copies = HostCopies(to_device=25e9, to_host=24e9, shared=12.5e9)
+    measured = replace(TURING, host_copies=copies)
+    stated = replace(TURING, host_link_bytes_per_second=16e9)
+    switched = replace(stated, uplink_gpus=2)
+
+    def pinned(*devices: Device) -> float:
+        host = Host(total_bytes=2**36, available_bytes=2**36, cpu_count=8)
+        return rates_of(Machine(name="rig", devices=devices, host=host)).links.pinned
+
+    assert pinned(measured) == 25e9
+    assert pinned(measured, measured) == 12.5e9
+    assert pinned(stated, stated) == pytest.approx(16e9 * 0.87)
+    assert pinned(switched) == pytest.approx(16e9 * 0.87)
+    assert pinned(switched, switched) == pytest.approx(8e9 * 0.87)

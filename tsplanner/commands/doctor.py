@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json as json_text
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.hardware.environment import Check, EnvironmentFacts, State, read_facts
 from tsplanner.hardware.environment_checks import run_checks
 from tsplanner.install import is_planner_only
+from tsplanner.probe.host_link import MeasuredLinks, link_words, measure_links
 from tsplanner.settings import state_folder
 
 HELP = "check Python, driver, libraries and limits of this machine"
@@ -57,14 +59,18 @@ def from_arguments(namespace: argparse.Namespace) -> int:
 
 
 def run(
-    *, json: bool, purpose: Purpose | None = None, facts: EnvironmentFacts | None = None
+    *,
+    json: bool,
+    purpose: Purpose | None = None,
+    facts: EnvironmentFacts | None = None,
+    measure: Callable[[], MeasuredLinks] = measure_links,
 ) -> int:
     """Print every check and return 0, or 1 if a part that the purpose needs is missing or broken.
 
     Without a ``purpose``, an install without any training package is one for planning. ``facts``
-    replace those of this machine.
+    replace those of this machine, and ``measure`` the measurement of its links to the host.
     """
-    found = checked(purpose, facts)
+    found = checked(purpose, facts, measure)
     if json:
         print(json_text.dumps(found.document(), indent=2))
     else:
@@ -92,16 +98,33 @@ class Checked:
         }
 
 
-def checked(purpose: Purpose | None = None, facts: EnvironmentFacts | None = None) -> Checked:
-    """Every check of this machine, or of other ``facts``; see `run` for the purpose."""
+def checked(
+    purpose: Purpose | None = None,
+    facts: EnvironmentFacts | None = None,
+    measure: Callable[[], MeasuredLinks] = measure_links,
+) -> Checked:
+    """Every check of this machine, or of other ``facts``; see `run` for the arguments."""
     facts = read_facts(Path()) if facts is None else facts
-    checks = run_checks(facts)
+    checks = (*run_checks(facts), _link(facts, measure))
     if purpose is None:
         purpose = Purpose.PLAN if is_planner_only(facts.versions) else Purpose.TRAIN
     failing = [each for each in checks if each.fails]
     if purpose is Purpose.PLAN:
         failing = [each for each in failing if each.for_plans]
     return Checked(purpose=purpose, checks=checks, failing=tuple(failing))
+
+
+def _link(facts: EnvironmentFacts, measure: Callable[[], MeasuredLinks]) -> Check:
+    """The links between host and GPUs, measured where there are any; later plans go by them."""
+    devices = facts.reading.devices
+    measured = measure() if devices else MeasuredLinks()
+    known = len(measured.devices) == len(devices)
+    return Check(
+        name="host link",
+        state=State.OK if known else State.WARN,
+        found=link_words(devices, measured),
+        fix=None if known else "nothing to do: plans go by the datasheet of the slot",
+    )
 
 
 def _mark(check: Check) -> tuple[str, str]:

@@ -19,11 +19,13 @@ from tsplanner.commands.views.probe import result_lines
 from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.folders.owner import refuse_led
+from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import probe_point
+from tsplanner.probe.host_link import measure_unknown
 from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.measured_plan import DIGEST, PROBE_FILE, plan_digest
 from tsplanner.probe.preflight import require_room
@@ -137,6 +139,7 @@ def probed(
     install.require("probe", install.TRAINING)
     refuse_led(path.parent)
     require_room(plan, here, force=wanted.force)
+    measure_unknown(plan, detect_machine if here is None else lambda: here)
     title = f"probe  {plan.learning.method.finetuning_type} · {describe(plan.hardware)}"
     with tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder:
         job = Job(

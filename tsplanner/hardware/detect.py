@@ -23,6 +23,7 @@ from tsplanner.hardware.describe import (
 )
 from tsplanner.hardware.gpus.instances import instance_by_name
 from tsplanner.hardware.host import read_host
+from tsplanner.hardware.host_copies import with_copies
 from tsplanner.install import compiles_triton
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def detect_machine(folder: Path = Path(), reading: NvmlReading | None = None) ->
         from tsplanner.hardware.nvml import read_nvml  # a described machine needs no driver
 
         reading = read_nvml()
-    host = read_host(folder)
+    host, devices = read_host(folder), with_copies(reading.devices)
     return Machine(
-        name=machine_name(reading.devices, host),
-        devices=reading.devices,
+        name=machine_name(devices, host),
+        devices=devices,
         host=host,
         link=reading.link.kind if reading.link else None,
         link_bytes_per_second=reading.link.bytes_per_second if reading.link else None,

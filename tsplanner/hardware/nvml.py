@@ -19,7 +19,7 @@ from memory_models.frozen import frozen
 from tsplanner.hardware.gpus.catalog import Gpu
 from tsplanner.hardware.gpus.names import gpu_by_driver_name
 from tsplanner.hardware.links import Link, pcie_bytes_per_second, slowest_link
-from tsplanner.hardware.peers import links_between
+from tsplanner.hardware.peers import links_between, with_uplinks
 from tsplanner.hardware.visible import Card, visible_cards, visible_entries
 
 CUDA_LIBRARY = "libcuda.so.1"
@@ -120,6 +120,8 @@ def _read(nvml: Nvml, environment: Mapping[str, str]) -> NvmlReading:
     cards = visible_cards(nvml, environment.get("CUDA_VISIBLE_DEVICES"))
     read = [_device(nvml, card) for card in cards]
     devices = tuple(device for device in read if device is not None)
+    if None not in read:
+        devices = with_uplinks(nvml, cards, devices)
     return NvmlReading(
         devices=devices,
         # Cards and devices go in pairs, so one card left out would shift the devices behind it.

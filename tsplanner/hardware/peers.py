@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 
 from memory_models.device import Device, LinkType
@@ -16,6 +17,9 @@ NVLINK_TO_SWITCH = 2
 P2P_CAPS_NVLINK = 2
 P2P_OK = 0
 """Constants of nvml.h, which do not change between versions."""
+
+BEHIND_ONE_SWITCH = 20
+"""NVML_TOPOLOGY_MULTIPLE: the way between two cards passes PCIe switches and no host bridge."""
 
 _SWITCH = "switch"
 
@@ -36,6 +40,32 @@ def links_between(
             yield Link(kind=LinkType.NVLINK, bytes_per_second=_nvlink_rate(pair[0], count))
         else:
             yield Link(kind=LinkType.PCIE, bytes_per_second=_slower_host_link(*pair))
+
+
+def with_uplinks(
+    nvml: Asks, cards: tuple[Card, ...], devices: tuple[Device, ...]
+) -> tuple[Device, ...]:
+    """The devices, each with the number of cards that share its way to the host.
+
+    Cards behind one PCIe switch share the lanes above it. Cards whose ways meet in the host bridge
+    have root ports of their own. Slices of one card share its lanes.
+    """
+    buses = [_bus(nvml.ask("nvmlDeviceGetPciInfo", card.parent)) for card in cards]
+
+    def shares(first: int, second: int) -> bool:
+        if buses[first] is not None and buses[first] == buses[second]:
+            return True
+        parents = (cards[first].parent, cards[second].parent)
+        level = nvml.ask("nvmlDeviceGetTopologyCommonAncestor", *parents)
+        return level is not None and int(level) <= BEHIND_ONE_SWITCH
+
+    places = range(len(devices))
+    return tuple(
+        replace(
+            device, uplink_gpus=1 + sum(shares(place, other) for other in places if other != place)
+        )
+        for place, device in enumerate(devices)
+    )
 
 
 def _slower_host_link(device: Device, other: Device) -> float | None:

@@ -219,7 +219,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
             between_gpus=link * shares.between_gpus / work,
             host=min(host_link * shares.host, shares.host_limit) / work,
             # A probe's factor is that of the arithmetic; the link is as fast as it is.
-            pinned=host_link * shares.pinned,
+            pinned=min(_copied(each, len(machine.devices), shares) for each in machine.devices),
         ),
         compiled=efficiency.compiled,
         host=efficiency.host.times(launch),
@@ -228,6 +228,19 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         known_error=efficiency.known_error,
         measured=measured,
     )
+
+
+def _copied(device: Device, used: int, shares: LinkShares) -> float:
+    """Bytes per second of copies of whole layers to a GPU, while ``used`` GPUs copy.
+
+    Measured, or the share of the datasheet's rate that copies reach, divided among the GPUs behind
+    one PCIe switch.
+    """
+    copies = device.host_copies
+    if copies is not None:
+        return copies.to_device if used == 1 else copies.shared
+    stated = device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND
+    return stated * shares.pinned / min(used, device.uplink_gpus)
 
 
 def _eight_bit(flops: float, efficiency: Efficiency, *, measured: bool) -> EightBitFlops:

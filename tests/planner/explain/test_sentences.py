@@ -22,6 +22,7 @@ from tsplanner.planner.explain.reasons import (
     AppliedRule,
     ChangeKind,
     Explanation,
+    LinkBasis,
     MemoryKind,
     PackageLack,
     Reason,
@@ -77,6 +78,7 @@ VALUE_TABLES: dict[str, type[StrEnum]] = {
     "bottleneck": Bottleneck,
     "rounded": RoundedPart,
     "lack": PackageLack,
+    "link_basis": LinkBasis,
 }
 HAN = re.compile("[\u4e00-\u9fff]")
 ALIKE = {Phrase.CPU, Phrase.DDP, Phrase.FSDP, Phrase.ZERO}
@@ -99,7 +101,7 @@ def test_every_enum_of_reasons_has_a_table() -> None:
         for each in vars(reasons).values()
         if isinstance(each, type) and issubclass(each, StrEnum) and each is not StrEnum
     }
-    assert enums == (set(TABLES) | {MemoryKind, PackageLack, RoundedPart}) - {Phrase}
+    assert enums == (set(TABLES) | {LinkBasis, MemoryKind, PackageLack, RoundedPart}) - {Phrase}
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=TABLE_NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from memory_models.device import HostCopies
 from tests.planner.explain.test_remarks import words
 from tests.planner.space.test_streamed_layers import ELEVEN
 from tests.support.toy_request import request
@@ -20,7 +21,15 @@ def test_what_the_work_hides_is_told_with_bytes_and_rate() -> None:
         choose(request("qwen2.5-14b", ELEVEN, length=4096, pins=ALL)), RemarkKind.STREAMED
     )
     assert found.startswith("48 of 48 layers are streamed from host memory: 51 GB per step")
-    assert "at 10 GB/s) hide behind" in found
+    assert "at 10 GB/s, not measured) hide behind" in found
+
+
+def test_a_link_that_was_measured_is_said_to_be() -> None:
+    """The plan goes by what copies reached, and no share of the datasheet is taken of it."""
+    copies = HostCopies(to_device=12.3e9, to_host=12e9, shared=6e9)
+    measured = replace(ELEVEN, host_copies=copies)
+    choice = choose(request("qwen2.5-14b", measured, length=4096, pins=ALL))
+    assert "at 12 GB/s, measured) hide behind" in words(choice, RemarkKind.STREAMED)
 
 
 def test_a_link_that_is_not_known_is_said_to_be_assumed() -> None:

@@ -34,6 +34,15 @@ class RoundedPart(StrEnum):
     STATES = "states"
 
 
+class LinkBasis(StrEnum):
+    """Where the rate of a link to the host comes from."""
+
+    MEASURED = "measured"
+    STATED = "stated"
+    """The datasheet of the card's slot."""
+    NOT_KNOWN = "not_known"
+
+
 class PackageLack(StrEnum):
     """Why an optional package is taken to be missing."""
 

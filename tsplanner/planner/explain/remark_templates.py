@@ -74,16 +74,16 @@ REMARKS: dict[RemarkKind, Words] = {
     ),
     RemarkKind.STREAMED: (
         "{layers} of {total:layer} are streamed from host memory: {moved:.0f} GB per step "
-        "({link:.1f} s at {rate:.0f} GB/s{assumed}) hide behind {work:.1f} s of work",
+        "({link:.1f} s at {rate:.0f} GB/s{link_basis}) hide behind {work:.1f} s of work",
         "{total} 层中有 {layers} 层从主机内存流式加载：每步 {moved:.0f} GB（{rate:.0f} GB/s "
-        "下需 {link:.1f} 秒{assumed}）被 {work:.1f} 秒的计算掩盖",
+        "下需 {link:.1f} 秒{link_basis}）被 {work:.1f} 秒的计算掩盖",
     ),
     RemarkKind.STREAMED_WAITS: (
         "{layers} of {total:layer} are streamed from host memory: {moved:.0f} GB per step take "
-        "{link:.1f} s at {rate:.0f} GB/s{assumed}, so that {work:.1f} s of work wait {waits:.1f} s "
-        "for the link; a larger --effective-batch hides more",
+        "{link:.1f} s at {rate:.0f} GB/s{link_basis}, so that {work:.1f} s of work wait "
+        "{waits:.1f} s for the link; a larger --effective-batch hides more",
         "{total} 层中有 {layers} 层从主机内存流式加载：每步 {moved:.0f} GB，{rate:.0f} GB/s "
-        "下需 {link:.1f} 秒{assumed}，{work:.1f} 秒的计算要等待链路 {waits:.1f} 秒；"
+        "下需 {link:.1f} 秒{link_basis}，{work:.1f} 秒的计算要等待链路 {waits:.1f} 秒；"
         "更大的 --effective-batch 可掩盖更多",
     ),
     RemarkKind.PACKED: (

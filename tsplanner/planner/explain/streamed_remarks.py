@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from memory_models.device import Device
 from memory_models.states.streamed import crossing_bytes
+from tsplanner.planner.devices import used_devices
 from tsplanner.planner.evaluate import Evaluated, rates_for
-from tsplanner.planner.explain.reasons import Data, Remark, RemarkKind
+from tsplanner.planner.explain.reasons import Data, LinkBasis, Remark, RemarkKind
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import training_settings
 
-NOT_KNOWN = ", assumed: the link of this GPU is not known"
 WORTH_SAYING = 0.02
 """Share of the work from which waiting for the link is said to cost time."""
+
+
+def _basis(devices: Sequence[Device]) -> LinkBasis:
+    """Where the rate of the link to the host comes from."""
+    if all(device.host_copies for device in devices):
+        return LinkBasis.MEASURED
+    stated = all(device.host_link_bytes_per_second for device in devices)
+    return LinkBasis.STATED if stated else LinkBasis.NOT_KNOWN
 
 
 def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
@@ -21,7 +30,6 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
     if not hardware.streaming.streams or request.on_cpu:
         return
     states = training_settings(request.learning, hardware, 1).states
-    known = all(device.host_link_bytes_per_second for device in request.machine.devices)
     work = time.joined + time.uneven
     data: Data = {
         "layers": hardware.streaming.streamed_layers,
@@ -29,7 +37,7 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
         "moved": time.link.groups * crossing_bytes(request.architecture, states) / 1e9,
         "link": 2 * (time.link.groups * time.link.weights + time.link.inputs),
         "rate": rates_for(request, hardware).links.pinned / 1e9,
-        "assumed": "" if known else NOT_KNOWN,
+        "link_basis": _basis(used_devices(request.machine, hardware)),
         "work": work,
     }
     if time.exposed <= WORTH_SAYING * work:

@@ -15,6 +15,7 @@ from tsplanner.planner.explain.reasons import (
     AdviceRule,
     AloneReason,
     ChangeKind,
+    LinkBasis,
     MemoryKind,
     NoPlan,
     Obstacle,
@@ -421,10 +422,21 @@ TABLES: dict[type[StrEnum], Mapping[Any, Words]] = {
     Phrase: PHRASES,
 }
 """The table of every enum that has words of its own."""
+LINK_BASES: dict[LinkBasis, Words] = {
+    LinkBasis.MEASURED: (", measured", "，实测"),
+    LinkBasis.STATED: (", not measured", "，未实测"),
+    LinkBasis.NOT_KNOWN: (
+        ", assumed: the link of this GPU is not known",
+        "，假设值：该 GPU 的链路未知",
+    ),
+}
+"""Where the rate of a link to the host comes from."""
+
 VALUES: dict[str, Mapping[Any, Words]] = {
     "memory": MEMORIES,
     "bottleneck": BOTTLENECKS,
     "rounded": ROUNDED_PARTS,
     "lack": PACKAGE_LACKS,
+    "link_basis": LINK_BASES,
 }
 """Tables of the values that are words as well, by the name of their placeholder."""
