@@ -11,14 +11,7 @@ import pytest
 from memory_models.device import Device, HostCopies
 from tests.support.rig import TURING
 from tests.support.toy_request import HOPPER
-from tsplanner.hardware.host_copies import (
-    copies_of,
-    disk_of,
-    disk_rate,
-    keep,
-    read_kept,
-    with_copies,
-)
+from tsplanner.hardware.host_copies import disk_rate, with_copies
 from tsplanner.probe.host_link import MeasuredLinks, link_words, measure_links
 
 COPIES = HostCopies(to_device=25e9, to_host=24e9, shared=12.5e9)
@@ -56,19 +49,6 @@ def test_a_child_that_fails_measures_nothing(program: str) -> None:
     assert measure_links((), (sys.executable, "-c", program)) == MeasuredLinks()
 
 
-def test_a_file_that_was_cut_or_edited_is_no_measurement(tmp_path: Path) -> None:
-    """It is written anew by the next one."""
-    path = tmp_path / "host_links.json"
-    for text in ("", "[1", "[]", '{"devices": 3}'):
-        path.write_text(text)
-        assert not with_copies((here(),), path)[0].host_copies
-    keep({"GPU-1": COPIES}, {}, path)
-    keep({"GPU-2": COPIES}, {"7": 1e9}, path)
-    assert sorted(read_kept(path)["devices"]) == ["GPU-1", "GPU-2"]
-    assert copies_of({"to_device": -1, "to_host": 1, "shared": 1}) is None
-    assert disk_of(tmp_path / "absent") is None
-
-
 def test_it_is_told_what_there_is_to_measure() -> None:
     """Nothing without a GPU; with two of them also what is left while both copy."""
     assert link_words((), MeasuredLinks()) == "no GPU: there is no link to measure"
@@ -78,14 +58,3 @@ def test_it_is_told_what_there_is_to_measure() -> None:
     assert "GB/s to the GPU, 24.0 back, 12.5 while all copy; " in said
     assert said.endswith(f"{TURING.name}: not measured")
     assert "while all copy" not in link_words((HOPPER,), MeasuredLinks())
-
-
-@pytest.mark.slow
-def test_a_machine_without_a_gpu_measures_its_disk_alone(tmp_path: Path) -> None:
-    """The program itself, in a child."""
-    pytest.importorskip("torch")
-    (tmp_path / "weights").write_bytes(bytes(2**22))
-    found = measure_links([tmp_path / "weights"])
-    assert found.devices == ()
-    assert found.disk is not None
-    assert found.disk > 1e6
