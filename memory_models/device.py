@@ -78,6 +78,8 @@ class Host:
     """Cores that may be used, rounded down from the cgroup's quota, at least 1."""
     disk_free_bytes: int | None = None
     """Free bytes on the disk that runs are saved to; None: not measured."""
+    disk_read_bytes_per_second: float | None = None
+    """Measured rate of reads from the disk that the model's files are on; None: not measured."""
     memory_limited_by: str = "host"
     """``host``, ``cgroup v1`` or ``cgroup v2``."""
     assumed: bool = False

@@ -19,6 +19,9 @@ class Streaming:
     """Decoder layers whose frozen weights are in host memory; 0: all weights are on the device."""
     host_checkpoints: bool = False
     """The layers' inputs wait for backward in host memory, and not on the device."""
+    stream_from_files: bool = False
+    """The weights stay in the model's files and are read anew each time they come; the host holds
+    two layers of them."""
     passes_together: int | None = None
     """Passes that go through a layer before the next layer comes; None: all of a step.
 
@@ -31,7 +34,7 @@ class Streaming:
             raise ValueError(
                 f"streamed_layers must be from 0 to {LARGEST_COUNT}, not {self.streamed_layers}"
             )
-        for name in ("host_checkpoints", "passes_together"):
+        for name in ("host_checkpoints", "stream_from_files", "passes_together"):
             if getattr(self, name) and not self.streamed_layers:
                 raise ValueError(f"{name} needs streamed_layers of 1 or more")
         if self.passes_together is not None:

@@ -170,6 +170,8 @@ class TrainingSettings:
             )
         if self.base.upcasts:
             raise ValueError("streamed_layers of a quantised base needs upcast_unquantized off")
+        if self.streaming.stream_from_files and self.base.quantization is not None:
+            raise ValueError("stream_from_files needs a base that is not quantised as it is loaded")
         if not self.batch.gradient_checkpointing or self.batch.checkpointed_layers is not None:
             raise ValueError(
                 "streamed_layers needs gradient_checkpointing of all layers, whose inputs are all "

@@ -95,8 +95,7 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
         else 0,
         states=optimizer_state_bytes(architecture, settings),
         buffers=buckets,
-        # The processes of a machine share one copy of the streamed layers.
-        host=ceil_div(slab_bytes(architecture, settings), settings.sharding.world_size),
+        host=slab_bytes(architecture, settings),
         paged=paged_state_bytes(architecture, settings),
     )
 

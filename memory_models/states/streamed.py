@@ -81,9 +81,14 @@ def device_bytes(architecture: Architecture, settings: StateSettings) -> int:
 
 
 def slab_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of the streamed layers in host memory, of one process."""
+    """Bytes of the streamed layers in host memory, a process's share of what all have together.
+
+    The processes of a machine share one copy. Of layers in files, each has two to pass through.
+    """
     one = round_up(layer_bytes(architecture, settings), PAGE_BYTES)
-    return settings.streaming.streamed_layers * one
+    if settings.streaming.stream_from_files:
+        return BUFFERS * one
+    return ceil_div(settings.streaming.streamed_layers * one, settings.sharding.world_size)
 
 
 def crossing_bytes(architecture: Architecture, settings: StateSettings) -> int:

@@ -72,6 +72,7 @@ class PlanKeywords(TypedDict, total=False):
     offload_param: bool | None
     streamed_layers: int | None
     host_checkpoints: bool | None
+    stream_from_files: bool | None
     passes_together: int | None
     deepspeed: str | os.PathLike[str] | None
     allow_rounding: bool
@@ -118,6 +119,7 @@ class EstimateKeywords(TypedDict, total=False):
     token_budget: int | None
     streamed_layers: int | None
     host_checkpoints: bool | None
+    stream_from_files: bool | None
     passes_together: int | None
     cutoff_len: int | None
     sequence_length: int | None

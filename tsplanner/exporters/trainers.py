@@ -86,6 +86,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         # Nor does another trainer stream layers.
         streamed_layers=0,
         host_checkpoints=False,
+        stream_from_files=False,
         passes_together=None,
         fsdp=False,
         expandable_segments=hardware.accelerator == "cuda",

@@ -170,7 +170,9 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
         refusals.setdefault((refused.rule, *refused.data.items()), refused)
     problems: set[str] = set()
     least = min(map(quality_risk, allowed), default=0)
-    for last_resort in (None, _streams, _is_quantized):
+    for last_resort in (None, _streams, _is_quantized, _stays_in_files):
+        if last_resort is _stays_in_files and any(map(_may_run, evaluated)):
+            break
         wave = [found for found in allowed if _resort(found) is last_resort]
         if last_resort is not None and any(
             # What rounds more than is needed is no reason to leave out what does not.
@@ -192,13 +194,22 @@ def _streams(hardware: HardwareSettings) -> bool:
     return hardware.streaming.streams
 
 
+def _stays_in_files(hardware: HardwareSettings) -> bool:
+    return hardware.streaming.stream_from_files
+
+
+def _may_run(found: Evaluated) -> bool:
+    return found.verdict is not Verdict.DOES_NOT_FIT
+
+
 def _is_quantized(hardware: HardwareSettings) -> bool:
     return hardware.base.needs_bitsandbytes
 
 
 def _resort(hardware: HardwareSettings) -> Callable[[HardwareSettings], bool] | None:
     """What is tried of a candidate only where no easier one fits; None: nothing."""
-    return next((test for test in (_is_quantized, _streams) if test(hardware)), None)
+    tests = (_stays_in_files, _is_quantized, _streams)
+    return next((test for test in tests if test(hardware)), None)
 
 
 def _is_easy(found: Evaluated) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from memory_models.device import Device, HostCopies, Machine
 from memory_models.frozen import frozen
-from tsplanner.hardware.host_copies import copies_of, disk_of, keep
+from tsplanner.hardware.host_copies import copies_of, disk_of, disk_rate, keep
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.plan import Plan
 from tsplanner.processes import run_process
@@ -62,9 +62,15 @@ def measure_unknown(plan: Plan, machine: Callable[[], Machine]) -> None:
     """Measure what a streamed plan's forecast depends on and nobody has measured yet."""
     if not plan.hardware.streaming.streams or plan.hardware.accelerator == "cpu":
         return
+    files = _files(plan) if plan.hardware.streaming.stream_from_files else []
+    unknown = bool(files) and disk_rate(files[0]) is None
     used = used_devices(machine(), plan.hardware)
-    if not all(device.host_copies for device in used):
-        measure_links()
+    if unknown or not all(device.host_copies for device in used):
+        measure_links(files)
+
+
+def _files(plan: Plan) -> list[Path]:
+    return sorted(Path(plan.model.path).glob("*.safetensors")) if plan.model.path else []
 
 
 def link_words(devices: Sequence[Device], measured: MeasuredLinks) -> str:

@@ -64,10 +64,14 @@ def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
         return LinkTime()
     passes, together = settings.batch.gradient_accumulation_steps, settings.passes_together
     inputs = host_input_bytes(architecture, settings) * passes / together
+    weights = rates.links.pinned
+    if settings.streaming.stream_from_files:
+        # Each process reads all of them, and they do not stay in the system's cache.
+        weights = min(weights, rates.links.disk / settings.sharding.world_size)
     return LinkTime(
         groups=passes / together,
         together=settings.streaming.passes_together,
-        weights=crossing_bytes(architecture, settings.states) / 2 / rates.links.pinned,
+        weights=crossing_bytes(architecture, settings.states) / 2 / weights,
         inputs=inputs / rates.links.pinned,
     )
 

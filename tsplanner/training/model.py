@@ -244,8 +244,16 @@ def own_quantization(plan: Plan) -> Any | None:
     return quantization_config(plan.hardware) if stored_base(plan.model.config) is None else None
 
 
-def read_weights(plan: Plan, config: Any, device: torch.device, quantiser: Any | None) -> Any:
+def read_weights(
+    plan: Plan,
+    config: Any,
+    device: torch.device,
+    quantiser: Any | None,
+    dtype: torch.dtype | str | None = None,
+) -> Any:
     """The model of a folder; ``quantiser``: what transformers is told of its quantisation.
+
+    ``dtype``: other than the plan's.
 
     Raises TsplannerError: the checkpoint does not fit its config.
     """
@@ -256,7 +264,7 @@ def read_weights(plan: Plan, config: Any, device: torch.device, quantiser: Any |
     model, info = auto_class(config).from_pretrained(
         plan.model.path,
         config=config,
-        dtype=DTYPES[plan.hardware.base.model_dtype],
+        dtype=dtype or DTYPES[plan.hardware.base.model_dtype],
         attn_implementation=attention_of(config, plan.hardware.kernels.attention.value),
         # A folder that is stored quantised brings its own; transformers takes no second one.
         quantization_config=quantiser,

@@ -136,8 +136,11 @@ def test_every_hardware_flag_pins_its_field() -> None:
     packed = pins(parsed("--token-budget", "4096"))
     assert packed == Pins(token_budget=4096)
     streamed = pins(parsed("--streamed-layers", "9", "--host-checkpoints", "off"))
-    streamed = streamed.with_(**pins(parsed("--passes-together", "4")).values)
-    assert streamed == Pins(streamed_layers=9, host_checkpoints=False, passes_together=4)
+    more = parsed("--passes-together", "4", "--stream-from-files", "on")
+    streamed = streamed.with_(**pins(more).values)
+    assert streamed == Pins(
+        streamed_layers=9, host_checkpoints=False, passes_together=4, stream_from_files=True
+    )
     # A base that FSDP2 shares out is not shared by ZeRO.
     shared = pins(parsed("--fsdp", "on"))
     assert shared == Pins(fsdp=True)

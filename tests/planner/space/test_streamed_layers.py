@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from memory_models.settings import Quantization, changed
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, request
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.explain.sentences import remark_sentence
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import choose
+from tsplanner.planner.rank import NothingFits, choose
 from tsplanner.planner.request import Pins, PlanRequest
 
 ELEVEN = replace(TURING, name="RTX 2080 Ti 11 GiB", total_bytes=11 * GIB, free_bytes=10 * GIB)
@@ -74,6 +76,26 @@ def test_where_the_host_is_short_as_well_the_layers_are_rounded_there() -> None:
     assert rounded.plan.hardware.streaming.streams
     said = " ".join(remark_sentence(remark) for remark in rounded.remarks)
     assert "is over the host's memory" in said
+
+
+def test_where_not_even_rounded_layers_have_room_they_stay_in_the_models_files() -> None:
+    """14B on 8 GiB of a card and 4.5 GiB of RAM: the plan reads 25 GB twice a step, and says so."""
+    small = replace(ELEVEN, total_bytes=9 * GIB, free_bytes=8 * GIB)
+    made = request("qwen2.5-14b", small, length=256)
+    host = replace(made.machine.host, total_bytes=7 * GIB, available_bytes=9 * GIB // 2)
+    made = replace(made, machine=replace(made.machine, host=host), allow_streaming=True)
+    choice = choose(made)
+    streaming = choice.plan.hardware.streaming
+    assert streaming.stream_from_files
+    assert choice.plan.hardware.base.quantization is None
+    said = " ".join(remark_sentence(remark) for remark in choice.remarks)
+    assert "read at 2.0 GB/s, not measured for every group of passes" in said
+    assert choice.plan.memory.host_bytes.upper < 9 * GIB // 2
+    # Two layers of 0.55 GB less than 48 of them, both ways.
+    link = choice.best.time.link
+    assert link.weights == pytest.approx(46 * 0.5506e9 / 2e9, rel=0.02)
+    with pytest.raises(NothingFits, match="host"):
+        choose(replace(made, pins=Pins(stream_from_files=False)))
 
 
 def test_pins_decide_how_many_layers_and_where_their_inputs_wait() -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.settings import EMBEDDING, FinetuningType, Quantization, changed, from_flat
+from memory_models.settings import (
+    EMBEDDING,
+    FinetuningType,
+    Quantization,
+    changed,
+    from_flat,
+)
 from tests.support.toy_request import HOPPER, request
 from tsplanner.planner.explain.sentences import refusal_sentence
 from tsplanner.planner.settings import HardwareSettings
@@ -20,6 +26,10 @@ STREAMED = from_flat(HardwareSettings, streamed_layers=8)
         (
             {"quantization": Quantization.NF4, "upcast_unquantized": True},
             "--upcast-unquantized on",
+        ),
+        (
+            {"quantization": Quantization.FP8, "stream_from_files": True},
+            "--stream-from-files on and --quantization fp8",
         ),
         ({"gradient_checkpointing": False}, "--gradient-checkpointing off"),
         ({"checkpointed_layers": 3}, "--checkpointed-layers 3"),

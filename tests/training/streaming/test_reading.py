@@ -173,7 +173,7 @@ def test_every_layer_is_complete_when_it_is_told_of(tmp_path: Path) -> None:
         assert not any(each.is_meta for each in layer.parameters())
         told.append(place)
 
-    model = read_by_layer(plan(tmp_path), LayersAsTheyCome(lambda _: None, complete))
+    model = read_by_layer(plan(tmp_path), LayersAsTheyCome(lambda _: None, complete), torch.float32)
     assert told == [0, 1, 2]
     assert not any(each.is_meta for each in model.parameters())
     assert getattr(model, "hf_quantizer", None) is None

@@ -44,6 +44,7 @@ def trained(plan: Plan, folder: Path) -> tuple[list[list[float]], bytes]:
         {"streamed_layers": 3, "loss_kernel": LossKernel.FUSED},
         {"token_budget": 96},
         {"passes_together": 3},
+        {"stream_from_files": True, "host_checkpoints": True},
     ],
     ids=[
         "padded",
@@ -51,6 +52,7 @@ def trained(plan: Plan, folder: Path) -> tuple[list[list[float]], bytes]:
         "all layers, fused loss",
         "packed",
         "three passes together",
+        "from files",
     ],
 )
 @pytest.mark.parametrize("method", ["lora", "dora"])
@@ -62,7 +64,11 @@ def test_every_step_is_that_of_a_resident_base(
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1, **learning)
     streamed = tiny.with_hardware(plan, **BATCHES, **{**STREAMED, **hardware})
     resident = tiny.with_hardware(
-        streamed, streamed_layers=0, host_checkpoints=False, passes_together=None
+        streamed,
+        streamed_layers=0,
+        host_checkpoints=False,
+        passes_together=None,
+        stream_from_files=False,
     )
     expected, adapter = trained(resident, tmp_path / "resident")
     found, other = trained(streamed, tmp_path / "streamed")

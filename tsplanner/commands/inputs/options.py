@@ -288,6 +288,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("offload_param", **on_off)
     pin("streamed_layers", " [none; with --allow-streaming as few as fit]", type=count, metavar="N")
     pin("host_checkpoints", **on_off)
+    pin("stream_from_files", " [off, where the host has room]", **on_off)
     pin("passes_together", " [all of a step that fit]", type=positive, metavar="N")
     group.add_argument(
         "--deepspeed",
@@ -332,6 +333,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "offload_param": bool,
     "streamed_layers": int,
     "host_checkpoints": bool,
+    "stream_from_files": bool,
     "passes_together": int,
     "cpu_threads": int,
 }

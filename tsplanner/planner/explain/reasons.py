@@ -219,6 +219,7 @@ class RemarkKind(StrEnum):
     FEW_ROWS = "few_rows"
     STREAMED = "streamed"
     STREAMED_WAITS = "streamed_waits"
+    STREAMED_FROM_FILES = "streamed_from_files"
     PACKED = "packed"
     PACKED_TOGETHER = "packed_together"
     PADDED = "padded"

@@ -86,6 +86,12 @@ REMARKS: dict[RemarkKind, Words] = {
         "下需 {link:.1f} 秒{link_basis}，{work:.1f} 秒的计算要等待链路 {waits:.1f} 秒；"
         "更大的 --effective-batch 可掩盖更多",
     ),
+    RemarkKind.STREAMED_FROM_FILES: (
+        "streamed layers stay in the model's files, which are read at {disk:.1f} GB/s{link_basis} "
+        "for every group of passes: the host has no room for them",
+        "流式加载的层留在模型文件中，每组微批次都要以 {disk:.1f} GB/s{link_basis} 重新读取："
+        "主机内存放不下",
+    ),
     RemarkKind.PACKED: (
         "rows are packed: padded, {padding:.0f} % of the positions would be padding, and a step "
         "would take {gain:.1f}x as long (micro-batch {micro})",

@@ -167,8 +167,11 @@ def _machines(hardware: HardwareSettings, language: str) -> str:
 
 
 def _streamed(hardware: HardwareSettings, language: str) -> str:
-    layers = hardware.streaming.streamed_layers
-    return sentence(Phrase.STREAMED, {"layers": layers}, language) if layers else ""
+    streaming = hardware.streaming
+    if not streaming.streams:
+        return ""
+    phrase = Phrase.STREAMED_FROM_FILES if streaming.stream_from_files else Phrase.STREAMED
+    return sentence(phrase, {"layers": streaming.streamed_layers}, language)
 
 
 def _offload(hardware: HardwareSettings, language: str) -> str:

@@ -31,6 +31,11 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
         return
     states = training_settings(request.learning, hardware, 1).states
     work = time.joined + time.uneven
+    if hardware.streaming.stream_from_files:
+        measured = request.machine.host.disk_read_bytes_per_second is not None
+        basis = LinkBasis.MEASURED if measured else LinkBasis.STATED
+        disk = rates_for(request, hardware).links.disk / 1e9
+        yield Remark(kind=RemarkKind.STREAMED_FROM_FILES, data={"disk": disk, "link_basis": basis})
     data: Data = {
         "layers": hardware.streaming.streamed_layers,
         "total": request.architecture.num_hidden_layers,

@@ -350,6 +350,7 @@ class Phrase(StrEnum):
     OPTIMIZER_OFFLOAD = "optimizer_offload"
     BOTH_OFFLOADS = "both_offloads"
     STREAMED = "streamed"
+    STREAMED_FROM_FILES = "streamed_from_files"
     HOST_CHECKPOINTS = "host_checkpoints"
     PASSES_TOGETHER = "passes_together"
     CHECKPOINTING_OFF = "checkpointing_off"
@@ -385,6 +386,10 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.OPTIMIZER_OFFLOAD: (" + optimizer offload", " + 优化器卸载"),
     Phrase.BOTH_OFFLOADS: (" + param and optimizer offload", " + 参数与优化器卸载"),
     Phrase.STREAMED: (" + {layers:layer} streamed", " + {layers} 层流式加载"),
+    Phrase.STREAMED_FROM_FILES: (
+        " + {layers:layer} streamed from files",
+        " + {layers} 层从文件流式加载",
+    ),
     Phrase.PASSES_TOGETHER: (", {passes:pass} together", "，每次 {passes} 个前向"),
     Phrase.HOST_CHECKPOINTS: ("checkpoints in host memory", "检查点存于主机内存"),
     Phrase.CHECKPOINTING_OFF: ("checkpointing off", "检查点关闭"),

@@ -17,6 +17,7 @@ from tsplanner.datasets.lengths.cache import length_summary
 from tsplanner.datasets.records import DataSource, ReadJob
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
+from tsplanner.hardware.host_copies import disk_rate
 from tsplanner.hardware.nodes import Nodes, several
 from tsplanner.models.config import NoReaderError
 from tsplanner.models.quantized import stored_base
@@ -98,6 +99,9 @@ def plan_request(
     dataset = _dataset(subject, source, learning, tokenizer, saves, progress)
     machine = machine_for(subject.gpus, subject.machine, saves, subject.around.host_memory_bytes)
     machine = several(machine, subject.around.nodes, on_cpu=subject.cpu)
+    if machine.detected:
+        rate = disk_rate(source.folder)
+        machine = replace(machine, host=replace(machine.host, disk_read_bytes_per_second=rate))
     request = PlanRequest(
         architecture=source.architecture,
         model=_model_ref(source, learning, subject.tokenizer, tokenizer),

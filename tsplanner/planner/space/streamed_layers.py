@@ -11,12 +11,13 @@ from itertools import product
 
 from memory_models.settings import BaseStorage, Sharding, Streaming, changed
 from memory_models.units import ceil_div
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.evaluate import Evaluated, lacks_host_memory
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.space.checkpointed_layers import Estimate
 
 STREAMED_LAYERS, HOST_CHECKPOINTS = "streamed_layers", "host_checkpoints"
-PASSES_TOGETHER = "passes_together"
+PASSES_TOGETHER, FROM_FILES = "passes_together", "stream_from_files"
 
 
 def streamings(
@@ -48,11 +49,16 @@ def streamings(
     ):
         numbers = [0]
     places = [pins.get(HOST_CHECKPOINTS)] if HOST_CHECKPOINTS in pins else [False, True]
-    for number, on_host in product(numbers, places):
-        if number or not on_host:
+    whole = base.quantization is None and stored_base(request.model.config) is None
+    files = [pins.get(FROM_FILES)] if FROM_FILES in pins else [False, True][: 1 + whole]
+    if STREAMED_LAYERS in pins and FROM_FILES not in pins:
+        files = [False]
+    for number, on_host, in_files in product(numbers, places, files):
+        if number or not (on_host or in_files):
             yield Streaming(
                 streamed_layers=number,
                 host_checkpoints=on_host,
+                stream_from_files=in_files,
                 passes_together=pins.get(PASSES_TOGETHER) if number else None,
             )
 

@@ -31,6 +31,9 @@ def streamed_setting(_: PlanRequest, hardware: HardwareSettings) -> Data | None:
     against = {
         f"--zero-stage {sharding.zero_stage}": sharding.zero_stage > 0,
         "--upcast-unquantized on": hardware.base.upcasts,
+        f"--stream-from-files on and --quantization {hardware.base.quantization}": (
+            hardware.streaming.stream_from_files and hardware.base.quantization is not None
+        ),
         "--gradient-checkpointing off": not batch.gradient_checkpointing,
         f"--checkpointed-layers {batch.checkpointed_layers}": batch.checkpointed_layers is not None,
     }

@@ -17,7 +17,9 @@ from tsplanner.planner.plan import Plan
 from tsplanner.training.adapters import decoder_layers
 from tsplanner.training.model import (
     BASE_SEED,
+    DTYPES,
     build_model,
+    cast_whole_parameters,
     drawn_modules,
     from_config,
     mark_packed,
@@ -28,6 +30,7 @@ from tsplanner.training.model import (
     register_own_models,
 )
 from tsplanner.training.streaming.feed import WeightFeed
+from tsplanner.training.streaming.files import FileSlab
 from tsplanner.training.streaming.host_copy import HostCopy
 from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
 from tsplanner.training.streaming.layer_major import LayerMajor
@@ -57,6 +60,7 @@ class StreamedBase:
         self.hardware = plan.hardware
         self.streaming: Streaming = plan.hardware.streaming
         self.device = device
+        self.dtype = DTYPES[plan.hardware.base.model_dtype]
         self.streamed: set[int] = set()
         """Places of the layers that are in host memory."""
         self.packed: set[str] = set()
@@ -65,9 +69,14 @@ class StreamedBase:
         """Buffers of quantised linears: module, name and values."""
         self.slabs: dict[int, Slab] = {}
         self.copy: HostCopy | None = None
+        if self.streaming.stream_from_files and not plan.model.has_weights:
+            raise TsplannerError(
+                "Random weights are in no file that layers could be streamed from: name a folder "
+                "with weights, or plan again with --stream-from-files off."
+            )
         self.model = self._read(plan) if plan.model.has_weights else self._drawn(plan)
-        assert self.copy is not None
-        self.copy.filled()
+        if self.copy is not None:
+            self.copy.filled()
 
     def _read(self, plan: Plan) -> Any:
         """The weights of a folder.
@@ -75,7 +84,10 @@ class StreamedBase:
         transformers maps the files into memory, so a weight is read once, on its way to its place.
         """
         if stored_base(plan.model.config) is None:
-            model = read_by_layer(plan, LayersAsTheyCome(self._begin, self._came))
+            own = self.streaming.stream_from_files
+            follow = LayersAsTheyCome(self._begin, self._came)
+            model = read_by_layer(plan, follow, "auto" if own else self.dtype)
+            cast_whole_parameters(model, self.dtype)
             # transformers takes buffers that no file has for such that are still to be drawn.
             for module, name, buffer in self.constants:
                 setattr(module, name, buffer)
@@ -106,6 +118,8 @@ class StreamedBase:
         if index in self.streamed:
             self._adopt(index, layer)
         else:
+            # Files that layers are streamed from are read in their own dtype.
+            cast_whole_parameters(layer, self.dtype)
             layer.to(self.device)
         let_go_of_what_was_read()
 
@@ -140,6 +154,8 @@ class StreamedBase:
 
     def _make_room(self, model: nn.Module) -> None:
         """Host memory for the streamed layers of a model; weights may still be on ``meta``."""
+        if self.streaming.stream_from_files:
+            return
         # Packed layers are smaller. What is not written of the room takes no memory.
         sizes = [Slab(homes_of(each), self.device).size for _, each in self._streamed(model)]
         size = sum(round_up(each, PAGE_BYTES) for each in sizes)
@@ -171,6 +187,9 @@ class StreamedBase:
 
     def _adopt(self, index: int, layer: nn.Module) -> None:
         layer.requires_grad_(False)
+        if self.streaming.stream_from_files:
+            self.slabs[index] = FileSlab(homes_of(layer), self.device, self.dtype)
+            return
         slab = Slab(homes_of(layer), self.device)
         assert self.copy is not None
         slab.adopt(self.copy.region(slab.size), fill=self.copy.fills)

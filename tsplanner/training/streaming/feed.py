@@ -8,11 +8,13 @@ GPU, so that the host runs ahead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from tsplanner.training.streaming.files import FileReader, FileSlab
 from tsplanner.training.streaming.slabs import Slab
 
 BUFFERS = 2
@@ -27,6 +29,8 @@ class _Buffer:
         self.layer: int | None = None
         """The layer whose weights are there, or on their way."""
         self.filled: torch.cuda.Event | None = None
+        self.reading: Future[torch.cuda.Event | None] | None = None
+        """A thread that brings the weights from their files."""
         self.left: torch.cuda.Event | None = None
         """Reached once the layer that had it last has finished."""
 
@@ -40,6 +44,8 @@ class WeightFeed:
         self.buffers = [_Buffer(largest, device) for _ in range(BUFFERS)]
         self.cuda = device.type == "cuda"
         self.stream = torch.cuda.Stream(device) if self.cuda else None
+        files = any(isinstance(slab, FileSlab) for slab in slabs.values())
+        self.reader = FileReader(largest, device) if files else None
         self.copied_bytes = 0
         """Bytes that have been brought to the device so far."""
 
@@ -54,6 +60,8 @@ class WeightFeed:
         if slab is None or used is None:
             yield
             return
+        if used.reading is not None:
+            used.filled, used.reading = used.reading.result(), None
         if used.filled is not None:
             torch.cuda.current_stream().wait_event(used.filled)
         slab.install(used.bytes[: slab.size])
@@ -71,10 +79,16 @@ class WeightFeed:
     def _fetch(self, index: int, used: _Buffer | None) -> _Buffer:
         """Begin to bring a layer into the buffer that was used longest ago."""
         buffer = next(each for each in self.buffers if each is not used)
-        host = self.slabs[index].host
-        assert host is not None
-        size, buffer.layer = self.slabs[index].size, index
+        slab = self.slabs[index]
+        size, buffer.layer = slab.size, index
         self.copied_bytes += size
+        if isinstance(slab, FileSlab):
+            assert self.reader is not None
+            into = buffer.bytes[:size]
+            buffer.reading = self.reader.begin(slab, into, self.stream, buffer.left)
+            return buffer
+        host = slab.host
+        assert host is not None
         if self.stream is None:
             _copy(buffer.bytes[:size], host)
             return buffer

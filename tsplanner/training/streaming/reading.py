@@ -28,6 +28,14 @@ DONT_NEED = 4
 """MADV_DONTNEED: the pages of a mapping leave this process, and come back from its file."""
 
 
+class _FailedError(BaseException):
+    """What failed while a layer was brought to its place; transformers would go on loading."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__()
+        self.why = why
+
+
 class LayersAsTheyCome:
     """Follows the weights of a model, and says of every decoder layer when all of it is there."""
 
@@ -51,7 +59,10 @@ class LayersAsTheyCome:
         inside = name.removeprefix(f"{self.prefix}.")
         place = int(inside.split(".")[0]) if inside != name else None
         if self.last not in (None, place):
-            self._end(model, self.last)
+            try:
+                self._end(model, self.last)
+            except Exception as error:
+                raise _FailedError(error) from error
         self.last = place
 
     def _end(self, model: Any, place: int | None) -> None:
@@ -75,14 +86,19 @@ class LayersAsTheyCome:
             self._end(model, place)
 
 
-def read_by_layer(plan: Plan, follow: LayersAsTheyCome) -> Any:
+def read_by_layer(plan: Plan, follow: LayersAsTheyCome, dtype: torch.dtype | str) -> Any:
     """The model of a folder in host memory, its layers where ``follow`` has brought them.
+
+    ``dtype``: of the weights; ``auto``: that of the files.
 
     Raises TsplannerError: as ``build_model``.
     """
     how = _registered()()
     how.follow = follow
-    model = read_weights(plan, ready_config(plan), HOST, how)
+    try:
+        model = read_weights(plan, ready_config(plan), HOST, how, dtype)
+    except _FailedError as failed:
+        raise failed.why from None
     follow.ends(model)
     forget_quantiser(model)
     return model
@@ -151,14 +167,14 @@ def let_go_of_what_was_read() -> None:
     The files stay in the system's cache, and a weight that is read again comes back from there.
     Nothing of them was written to, so nothing is lost. Outside Linux nothing is done.
     """
-    for low, high in _file_mappings():
+    for low, high in file_mappings():
         _libc().madvise(ctypes.c_void_p(low), ctypes.c_size_t(high - low), DONT_NEED)
     trim = getattr(_libc(), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
-def _file_mappings() -> list[tuple[int, int]]:
+def file_mappings() -> list[tuple[int, int]]:
     """Where weights' files are mapped privately."""
     try:
         lines = MAPS.read_text().splitlines()

@@ -104,13 +104,19 @@ class Slab:
     they would find on a base that lies whole on the device.
     """
 
-    def __init__(self, homes: Iterable[tuple[Home, ...]], device: torch.device) -> None:
+    def __init__(
+        self,
+        homes: Iterable[tuple[Home, ...]],
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """``dtype``: in which the layer works, where its tensors still have another one."""
         self.device = device
         self.places: list[Place] = []
         end = 0
         for each in homes:
             tensor = getattr(*holder_of(each[0]))
-            self.places.append(Place(each, tensor.shape, tensor.dtype, end))
+            self.places.append(Place(each, tensor.shape, dtype or tensor.dtype, end))
             end = round_up(end + self.places[-1].size, BLOCK_BYTES)
         self.size = end
         self.region: Region | None = None
