@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,15 @@ class ValuesChecked:
     """Optimizer step whose weights answered; None: not known."""
 
 
+class Unchecked(StrEnum):
+    """Why the answers of a trained model were not checked."""
+
+    SHARDED = "sharded"
+    """No process has the whole model (ZeRO-3, FSDP2)."""
+    NO_TIME = "no_time"
+    """Not one answer was made in the time for all of them."""
+
+
 @frozen
 class MeasuredLosses:
     """Mean cross-entropy per answer token, nats, and what else held-out rows told; None: not
@@ -104,6 +114,8 @@ class MeasuredLosses:
     evaluations: tuple[Evaluation, ...] = ()
     values: ValuesChecked | None = None
     """None: the rows hold no series, or nothing in their answers can be checked."""
+    unchecked: Unchecked | None = None
+    """Why answers that could be checked were not; None: they were, or there are none."""
 
 
 @frozen

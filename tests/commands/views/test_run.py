@@ -6,12 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from memory_models.settings import FinetuningType, changed
 from tests.support import tiny
 from tests.support.hand_made import RECORD
 from tsplanner.commands.views.run import outcome_lines, run_document, values_sentences
 from tsplanner.training.job import Status
-from tsplanner.training.record import ClaimCount, ValuesChecked
+from tsplanner.training.record import ClaimCount, Unchecked, ValuesChecked
 
 FOLDER = Path("saves/tiny/lora/1")
 
@@ -33,6 +35,14 @@ def test_without_held_out_rows_there_is_no_best_epoch(tmp_path: Path) -> None:
     lines = outcome_lines(plan, FOLDER, changed(RECORD, evaluations=(), start_eval_loss=None))
     assert lines[0].startswith("done   10 steps in 2 min   peak 17.0 GiB")
     assert lines[-1].startswith("saved  saves/tiny/lora/1/   model, plan.json")
+
+
+@pytest.mark.parametrize("why", list(Unchecked))
+def test_values_that_could_not_be_checked_are_told_of(tmp_path: Path, why: Unchecked) -> None:
+    """Not silently left out."""
+    lines = outcome_lines(tiny.plan(tmp_path), FOLDER, changed(RECORD, unchecked=why))
+    assert lines[1].startswith("values not checked: no ")
+    assert "values.jsonl" not in lines[-1]
 
 
 def test_checked_values_stand_beside_the_loss(tmp_path: Path) -> None:

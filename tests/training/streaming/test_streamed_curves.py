@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 from memory_models.settings import (
     DecoderKernels,
@@ -21,7 +22,9 @@ from tests.support.chatts_plan import plan as chatts_plan
 from tests.training.packing.test_packed_curves import numbers
 from tests.training.test_same_curve import curve, launched
 from tsplanner.planner.plan import Plan
+from tsplanner.runs import read_json_lines
 from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.worker import execute
 
 BATCHES = {"micro_batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": True}
 STREAMED = {"streamed_layers": 2}
@@ -93,13 +96,58 @@ def test_half_precision_and_our_kernels_round_alike(
 
 
 @pytest.mark.slow
-def test_an_encoder_below_the_layers_is_trained_too(tmp_path: Path) -> None:
-    """The adapters of ChatTS's encoder get their gradients from the first layer's input."""
+def test_an_encoder_below_the_layers_is_trained_too_and_answers_are_checked(tmp_path: Path) -> None:
+    """The adapters of ChatTS's encoder get their gradients from the first layer's input, and the
+    trained model answers held-out rows with layers that come for every token.
+    """
     plan = chatts_plan(tmp_path, validation_fraction=0.25)
     resident = tiny.with_hardware(plan, gradient_checkpointing=True)
     expected, adapter = trained(resident, tmp_path / "resident")
     streamed = tiny.with_hardware(resident, streamed_layers=2)
     assert trained(streamed, tmp_path / "streamed") == (expected, adapter)
+    said = [(tmp_path / name / "values.jsonl").read_text() for name in ("resident", "streamed")]
+    assert said[0] == said[1] != ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [2.0**8, 2.0**22], ids=["every step", "steps left out"])
+def test_fp16_with_a_scaled_loss_steps_as_on_a_resident_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float
+) -> None:
+    """Turing's arithmetic: every pass goes back from the scaled loss, gradients are unscaled before
+    they are clipped, and a step whose gradients overflow is left out. On a CPU Trainer scales
+    nothing, so the test gives it the scaler that it has on a GPU.
+    """
+    built, scalers = execute.build_trainer, []
+
+    def scaled(*arguments: Any, **options: Any) -> Any:
+        made = built(*arguments, **options)
+        scalers.append(torch.amp.GradScaler("cpu", init_scale=scale))
+        made.accelerator.scaler = scalers[-1]
+        return made
+
+    monkeypatch.setattr(execute, "build_trainer", scaled)
+    half = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
+    resident = tiny.with_hardware(plan, **BATCHES, **half)
+    streamed = tiny.with_hardware(resident, streamed_layers=3, host_checkpoints=True)
+    found = []
+    for name, each in (("resident", resident), ("streamed", streamed)):
+        folder = tmp_path / name
+        folder.mkdir()
+        record = multi_lora.run_here(Job(kind=JobKind.TRAIN, plan=each, folder=str(folder)))
+        adapter = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+        # Where a step overflows its norm is no number.
+        lines = [
+            [line.get(key) for key in ("loss", "grad_norm", "eval_loss")]
+            for line in read_json_lines(folder / "metrics.jsonl")
+        ]
+        found.append((record.status, lines, adapter))
+    assert found[0][0] is Status.OK
+    assert found[1] == found[0]
+    ends = [scaler.get_scale() for scaler in scalers]
+    assert ends[0] == ends[1]
+    assert (ends[0] < scale) is (scale > 2.0**20)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.serving import loading, place_in
 from tsplanner.report.text import duration, loss
 from tsplanner.training.job import Status
-from tsplanner.training.record import Record
+from tsplanner.training.record import Record, Unchecked
 
 
 def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
@@ -58,11 +58,17 @@ def use_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     ]
 
 
+UNCHECKED = {
+    Unchecked.SHARDED: "no process has the whole model (ZeRO-3, FSDP2)",
+    Unchecked.NO_TIME: "no answer within a minute: streamed layers come anew for every token",
+}
+
+
 def values_sentences(record: Record) -> list[str]:
     """What the trained model's answers to held-out rows are worth; nothing if none was checked."""
-    values = record.losses.values
+    values, why = record.losses.values, record.losses.unchecked
     if values is None:
-        return []
+        return [] if why is None else [f"not checked: {UNCHECKED[why]}"]
     kinds = ", ".join(f"{each.kind} {each.right} of {each.stated}" for each in values.claims)
     best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
     last = best is not None and values.step not in (None, best.step)

@@ -23,6 +23,7 @@ from tsplanner.training.record import (
     MeasuredMemory,
     MeasuredTime,
     Record,
+    Unchecked,
     ValuesChecked,
     record_file,
 )
@@ -57,6 +58,7 @@ class Recorder:
         self.start_eval_loss: float | None = None
         self.evaluations: list[Evaluation] = []
         self.values: ValuesChecked | None = None
+        self.unchecked: Unchecked | None = None
         self._memory: MeasuredMemory | None = None
         self._began = time.monotonic()
         self._seconds_before = 0.0
@@ -166,6 +168,7 @@ class Recorder:
             start_eval_loss=self.start_eval_loss,
             evaluations=tuple(self.evaluations),
             values=self.values,
+            unchecked=self.unchecked,
         )
 
     def end_of_training(self) -> None:

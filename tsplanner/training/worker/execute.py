@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
 from tsplanner.training.packing.setup import packed_collator, packed_evaluation
 from tsplanner.training.pulse import Phase
+from tsplanner.training.record import Unchecked
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly, require_checkpointing
 from tsplanner.training.solo.embedding_noise import ROWS, EmbeddingNoise, one_below_another
@@ -345,13 +347,14 @@ def save_result(built: Any, job: Job, recorder: Recorder) -> None:
 def check_values(built: Any, job: Job, recorder: Recorder, stop: StopSwitch) -> None:
     """Let a model that reads series answer held-out rows, and note which values are right.
 
-    With ZeRO-3 and FSDP2 no process has the whole model, and streamed layers would come anew for
-    every token: then nothing is checked.
+    With ZeRO-3 and FSDP2 no process has the whole model. Streamed layers come anew for every token,
+    so that there may be no time for an answer. The record says of both why nothing was checked.
     """
     plan, series = job.plan, getattr(built.model.config, "ts", None) is not None
-    sharding = plan.hardware.sharding
-    away = sharding.zero_stage == 3 or sharding.shards_base or plan.hardware.streaming.streams
-    if not (job.check_values and series and built.eval_dataset) or away or stop():
+    if not (job.check_values and series and built.eval_dataset) or stop():
+        return
+    if plan.hardware.sharding.zero_stage == 3 or plan.hardware.sharding.shards_base:
+        recorder.unchecked = Unchecked.SHARDED
         return
     if distributed.is_main():
         # The run is over and its weights are saved: nothing that fails here may fail the run.
@@ -361,16 +364,19 @@ def check_values(built: Any, job: Job, recorder: Recorder, stop: StopSwitch) -> 
             tokenizer = model.load_tokenizer(plan.model)
             count = len(built.train_dataset) - built.padding_samples + len(built.eval_dataset)
             rows = data.held_out_rows(plan, tokenizer, built.model.config, count)
-            recorder.values = answers.values_checked(
-                answers.questions(rows),
+            asked = answers.questions(rows)
+            first = next(asked, None)
+            values = first and answers.values_checked(
+                chain([first], asked),
                 answers.Answerer(built.model, tokenizer, built.accelerator.autocast),
                 folder=Path(job.folder),
                 # The other processes wait below, so nothing may be asked of them here.
                 stop=stop.asked,
                 beat=recorder.pulse.beat,
             )
-            if recorder.values is not None:
-                recorder.values = replace(recorder.values, step=step)
+            recorder.values = replace(values, step=step) if values else None
+            missed = first is not None and values is None and not stop.asked()
+            recorder.unchecked = Unchecked.NO_TIME if missed else None
     # Nobody leaves while another process may still wait for it.
     distributed.barrier()
 
