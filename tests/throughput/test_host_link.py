@@ -94,3 +94,9 @@ def test_a_measured_link_goes_before_the_datasheet_and_is_shared_where_all_copy(
     assert pinned(stated, stated) == pytest.approx(16e9 * 0.87)
     assert pinned(switched) == pytest.approx(16e9 * 0.87)
     assert pinned(switched, switched) == pytest.approx(8e9 * 0.87)
+
+
+def test_a_machine_file_that_says_what_two_cards_reach_is_heard_of_the_host_as_well() -> None:
+    """Two cards on eight lanes each: 7.84 GB/s, though each card alone could take sixteen."""
+    rates = rates_of(replace(machine(TURING, TURING), link_bytes_per_second=7.84e9))
+    assert rates.links.pinned == pytest.approx(7.84e9 * 0.87)

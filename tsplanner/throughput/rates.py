@@ -223,7 +223,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
             between_gpus=link * shares.between_gpus / work,
             host=min(host_link * shares.host, shares.host_limit) / work,
             # A probe's factor is that of the arithmetic; the link is as fast as it is.
-            pinned=min(_copied(each, len(machine.devices), shares) for each in machine.devices),
+            pinned=min(_copied(each, machine, shares) for each in machine.devices),
             disk=machine.host.disk_read_bytes_per_second or DISK_BYTES_PER_SECOND,
         ),
         compiled=efficiency.compiled,
@@ -235,16 +235,18 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
     )
 
 
-def _copied(device: Device, used: int, shares: LinkShares) -> float:
-    """Bytes per second of copies of whole layers to a GPU, while ``used`` GPUs copy.
+def _copied(device: Device, machine: Machine, shares: LinkShares) -> float:
+    """Bytes per second of copies of whole layers to a GPU, while all GPUs of a machine copy.
 
     Measured, or the share of the datasheet's rate that copies reach, divided among the GPUs behind
-    one PCIe switch.
+    one PCIe switch. GPUs that reach each other over PCIe use those lanes to the host as well.
     """
-    copies = device.host_copies
+    used, copies = len(machine.devices), device.host_copies
     if copies is not None:
         return copies.to_device if used == 1 else copies.shared
     stated = device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND
+    if used > 1 and machine.link is LinkType.PCIE and machine.link_bytes_per_second:
+        stated = min(stated, machine.link_bytes_per_second)
     return stated * shares.pinned / min(used, device.uplink_gpus)
 
 
