@@ -234,10 +234,7 @@ def build_trainer(
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
     if plan.hardware.batch.is_packed and job.kind is not JobKind.PROBE:
         built.packed_evaluation = packed_evaluation(plan, config, pad_token_id(tokenizer))
-        if layer_major is not None:
-            built.packed_evaluation.together = layer_major.evaluate
-    if shares:
-        make_as_many_passes(built)
+    set_passes(built, shares=shares)
     callback.trainer = built
     built.plan_callback = callback
     if job.kind is JobKind.PROBE:
@@ -267,11 +264,19 @@ def with_adapters_and_kernels(
     return trained
 
 
-def make_as_many_passes(built: Any) -> None:
-    """Every process gathers each layer in each pass, so all make the number of the slowest."""
-    built.most_passes = distributed.largest
-    if built.packed_evaluation is not None:
-        built.packed_evaluation.most_passes = distributed.largest
+def set_passes(built: Any, *, shares: bool) -> None:
+    """Which passes run together, and how many every process makes.
+
+    ``shares``: processes share the base out. Every pass then gathers each layer from all of them,
+    so that all make the number of the one that needs most.
+    """
+    evaluation = built.packed_evaluation
+    if evaluation is not None and built.layer_major is not None:
+        evaluation.together = built.layer_major.evaluate
+    if shares:
+        built.most_passes = distributed.largest
+        if evaluation is not None:
+            evaluation.most_passes = distributed.largest
 
 
 def embedding_noise(plan: Plan, trained: Any) -> EmbeddingNoise | None:
