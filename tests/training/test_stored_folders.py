@@ -146,8 +146,8 @@ def test_what_a_folder_fixes_cannot_be_pinned_to_something_else(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stored", ["nf4-dq", "int8", "fp8"])
-def test_plan_probe_and_train_run_on_stored_folders(tmp_path: Path, stored: str) -> None:
-    """What plan says fits is probed and trained by the real libraries."""
+def test_plan_probe_train_and_merge_run_on_stored_folders(tmp_path: Path, stored: str) -> None:
+    """What plan says fits is probed, trained and merged into whole matrices."""
     pytest.importorskip("bitsandbytes")
     folder = tmp_path / "model"
     if stored == "fp8":
@@ -166,3 +166,8 @@ def test_plan_probe_and_train_run_on_stored_folders(tmp_path: Path, stored: str)
         done = run_verb(tmp_path, *line)
         assert done.returncode == 0, done.stderr
     assert "done   2 steps" in done.stdout  # 18 rows in batches of 16
+    merge_line = next(line for line in done.stdout.splitlines() if line.startswith("merge  "))
+    done = run_verb(tmp_path, *merge_line.split()[2:])
+    assert done.returncode == 0, done.stderr
+    (written,) = (tmp_path / "saves").rglob("merged/config.json")
+    assert "quantization_config" not in written.read_text()

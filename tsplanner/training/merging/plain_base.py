@@ -15,8 +15,14 @@ from tsplanner.training.language_model import read_text_alone
 from tsplanner.training.merging.records import MergeRequest
 from tsplanner.training.model import build_model
 
-MARKS = ("hf_quantizer", "is_quantized", "quantization_method", "is_loaded_in_4bit")
-MARKS_8BIT = "is_loaded_in_8bit"
+MARKS = (
+    "hf_quantizer",
+    "is_quantized",
+    "quantization_method",
+    "is_loaded_in_4bit",
+    "is_loaded_in_8bit",
+)
+"""By which transformers knows a quantised model."""
 
 
 def device_of(request: MergeRequest) -> torch.device:
@@ -54,7 +60,7 @@ def loaded(plan: Plan, device: torch.device) -> Any:
     return model.eval()
 
 
-def whole_matrices(model: nn.Module, dtype: torch.dtype) -> None:
+def whole_matrices(model: Any, dtype: torch.dtype) -> None:
     """Replace every quantised linear by a plain one with the values that its bits stand for.
 
     transformers' marks of a quantised model go with them.
@@ -63,11 +69,21 @@ def whole_matrices(model: nn.Module, dtype: torch.dtype) -> None:
         weight = _whole_weight(module)
         if weight is not None:
             model.set_submodule(name, _linear(module, weight.to(dtype)))
-    for mark in (*MARKS, MARKS_8BIT):
+    for mark in MARKS:
         model.__dict__.pop(mark, None)
+    # Of a folder that bitsandbytes stored, transformers would write the packed form again.
+    known = getattr(model, "_weight_conversions", None)
+    if known is not None:
+        model._weight_conversions = [each for each in known if not _packs(each)]
     for config in {id(each): each for each in (model.config, _text(model.config))}.values():
         if getattr(config, "quantization_config", None) is not None:
             del config.quantization_config
+
+
+def _packs(conversion: Any) -> bool:
+    """Whether one of transformers' conversions of weights packs them as bitsandbytes does."""
+    steps = getattr(conversion, "operations", ())
+    return any(type(step).__module__.endswith(".bitsandbytes") for step in steps)
 
 
 def _text(config: Any) -> Any:
