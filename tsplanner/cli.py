@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from tsplanner import __version__
+from tsplanner.commands.inputs.aliases import own_flag
 from tsplanner.commands.inputs.verbs import (
     VERBS,
     Parser,
@@ -119,7 +120,7 @@ def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
     else:
         flag = unknown[0].partition("=")[0]
         hint = did_you_mean(flag, target._option_string_actions)
-        if not hint and verb is not None and (others := verbs_with(flag)):
+        if not hint and verb is not None and (others := verbs_with(own_flag(flag))):
             hint = f" It is a flag of tsplanner {' and '.join(others)}."
     target.error(f"unrecognized arguments: {shlex.join(unknown)}", hint)
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_merged_is_refused_in_one_sentence(tmp_path: Path) -> Non
     rewrite(run, plan)
     (run / "adapter" / "adapter_config.json").unlink()
     assert "holds no adapter: the run has saved none yet" in refusal(run)
-    assert "is missing; make one with tsplanner plan" in refusal(tmp_path / "nothing")
+    assert "nothing is no run's folder" in refusal(tmp_path / "nothing")
 
 
 def test_too_little_ram_is_said_before_the_base_is_loaded(

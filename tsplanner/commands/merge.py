@@ -128,6 +128,11 @@ def checked(options: MergeOptions) -> Asked:
     """What is merged, and where to; raises TsplannerError for what cannot be merged."""
     is_adapter = (options.run / CONFIG).is_file() and not (options.run / runs.PLAN_FILE).is_file()
     folder = options.run.parent if is_adapter else options.run
+    if not (folder / runs.PLAN_FILE).is_file():
+        raise TsplannerError(
+            f"{folder} is no run's folder, for it has no {runs.PLAN_FILE}: name the one that train "
+            "or tune printed."
+        )
     plan = read_plan(folder / runs.PLAN_FILE)
     method = plan.learning.method.finetuning_type
     if not method.uses_adapter:

@@ -49,6 +49,9 @@ EPILOG = """examples:
   tsplanner plan --experiment chatts-14b_rtx-2080-ti_qlora-r8    a recorded run, checked
   tsplanner plan --probe --probe-budget 2m      run the best few before choosing
   tsplanner plan --model qwen2.5-7b --dataset train.jsonl --rent --deadline 8h
+
+words of other trainers (--num_train_epochs 2, --lora_r 16, --bf16, ...) are taken as well; the
+table is in docs/settings.md
 """
 
 PROBE_BUDGET_SECONDS = 300.0

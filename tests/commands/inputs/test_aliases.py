@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_models.settings import Dtype, FinetuningType, Quantization
-from tsplanner.commands.inputs.aliases import REFUSED, WORDS, is_taken, own_words, table
+from tsplanner.commands.inputs.aliases import REFUSED, WORDS, is_taken, own_flag, own_words, table
 from tsplanner.commands.inputs.keywords import options, words
 from tsplanner.commands.inputs.options import learning_values, pins
 from tsplanner.commands.inputs.verbs import verb_parser
@@ -101,6 +101,12 @@ def test_words_count_on_verbs_that_have_their_flag() -> None:
     assert not is_taken("lr", verb_parser("estimate"))
     assert not is_taken("lora-r", verb_parser("train"))
     assert not is_taken("packing", verb_parser("train"))
+
+
+def test_a_word_on_a_verb_without_its_flag_is_known_by_it() -> None:
+    """So that the verb that has the flag can be named."""
+    assert own_flag("--num_train_epochs") == "--epochs"
+    assert own_flag("--max_steps") == "--max-steps"
 
 
 def test_python_takes_the_same_words() -> None:

@@ -155,6 +155,12 @@ def key(name: str) -> str:
     return name.removeprefix("--").replace("_", "-")
 
 
+def own_flag(typed: str) -> str:
+    """The flag that a word stands for: another trainer's, or ours in another spelling."""
+    name = key(typed)
+    return WORDS[name].flag if name in WORDS else f"--{name}"
+
+
 def is_taken(name: str, parser: argparse.ArgumentParser) -> bool:
     """Whether a verb takes a word of the tables; those refused count on verbs that plan."""
     known = parser._option_string_actions
