@@ -114,7 +114,9 @@ def test_a_search_prints_its_trials_its_decision_and_its_full_run(
     assert lines[start + 5] == ""
     assert "using it" in lines[start + 6]
     assert lines[start + 7].startswith("train  20 rows, 3 epochs")
-    assert lines[-1].startswith("saved  ")
+    assert lines[-1].startswith("merge  tsplanner merge ")
+    (saved,) = [line for line in lines if line.startswith("saved  ")]
+    assert lines.index(saved) < lines.index("use    import torch")
     assert [job.kind for job in worker.jobs].count(JobKind.TRAIN) == 1
 
 

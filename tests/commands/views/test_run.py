@@ -11,7 +11,12 @@ import pytest
 from memory_models.settings import FinetuningType, changed
 from tests.support import tiny
 from tests.support.hand_made import RECORD
-from tsplanner.commands.views.run import outcome_lines, run_document, values_sentences
+from tsplanner.commands.views.run import (
+    outcome_lines,
+    run_document,
+    use_lines,
+    values_sentences,
+)
 from tsplanner.training.job import Status
 from tsplanner.training.record import ClaimCount, Unchecked, ValuesChecked
 
@@ -68,6 +73,21 @@ def test_a_run_that_ended_early_says_why(tmp_path: Path) -> None:
     early = replace(RECORD, message="ended early: no lower held-out loss in 2 evaluations")
     lines = outcome_lines(tiny.plan(tmp_path), FOLDER, early)
     assert lines[1] == "ended early: no lower held-out loss in 2 evaluations"
+
+
+def test_a_run_goes_on_with_code_a_card_and_the_merge(tmp_path: Path) -> None:
+    """Lines that load it; whole weights have nothing to merge, and a failed run has nothing."""
+    plan = tiny.plan(tmp_path)
+    lines = use_lines(plan, FOLDER, RECORD)
+    assert lines[0] == "use    import torch"
+    assert 'PeftModel.from_pretrained(model, "saves/tiny/lora/1/adapter")' in lines[-3]
+    assert lines[-2].startswith("card   saves/tiny/lora/1/adapter/README.md")
+    assert lines[-1] == "merge  tsplanner merge saves/tiny/lora/1"
+    full = tiny.with_learning(plan, finetuning_type=FinetuningType.FULL)
+    assert use_lines(full, FOLDER, RECORD)[-1].startswith("card   saves/tiny/lora/1/model/")
+    drawn = replace(plan, model=replace(plan.model, has_weights=False))
+    assert use_lines(drawn, FOLDER, RECORD)[-1].startswith("card   ")
+    assert use_lines(plan, FOLDER, replace(RECORD, status=Status.CRASHED)) == []
 
 
 def test_a_run_that_failed_says_how_to_go_on(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,7 +60,7 @@ def test_the_last_weights_have_a_name_of_their_own_after_a_better_evaluation(
         found = [path.name for path in (tmp_path / "run").iterdir()]
         assert found == ([] if name is None else [name])
         for path in (tmp_path / "run").iterdir():
-            path.rmdir()
+            shutil.rmtree(path)
 
 
 def test_a_probe_and_a_run_get_their_own_rows_and_batches(tmp_path: Path) -> None:
