@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.dom.minidom
 from pathlib import Path
 
@@ -69,11 +70,17 @@ def test_nothing_is_written_into_a_run_at_work(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_gets_its_own_page(tmp_path: Path) -> None:
-    """In English, with what a search decided; the HTML needs nothing beside it."""
+    """In both languages, with what a search decided; the HTML needs nothing beside it."""
     saves = tmp_path / "saves"
     folder = add_run(saves, "1")
     paths = write_run_report(folder, saves, ["Trial 2 is the best."])
-    assert [path.name for path in paths] == ["report.html", "report.md"]
+    assert [path.name for path in paths] == [
+        "report.html",
+        "report.zh-CN.html",
+        "report.md",
+        "report.zh-CN.md",
+    ]
+    assert "[English](report.md)" in (folder / "report.zh-CN.md").read_text(encoding="utf-8")
     for path in paths:
         assert "Trial 2 is the best." in path.read_text(encoding="utf-8")
     assert "](loss.svg)" in (folder / "report.md").read_text(encoding="utf-8")
@@ -114,3 +121,19 @@ def test_a_page_of_very_many_runs_stays_below_a_megabyte(tmp_path: Path) -> None
     assert all(f"#{number} m/lora/{number - 1}<" in text for number in (1, 150, 300))
     assert text.count('<svg class="chart"') == 2 * 40
     assert "This section shows 40 of 300 runs" in text
+
+
+def test_what_a_search_decided_is_chinese_in_the_chinese_report(tmp_path: Path) -> None:
+    """From tune.json, which has both; an older one has English alone."""
+    saves = tmp_path / "saves"
+    folder = add_run(saves, "1")
+    decided = {"sentence": "Keeping the baseline.", "sentence_zh": "保留基线。"}
+    (folder / "tune.json").write_text(json.dumps({"decision": decided}), encoding="utf-8")
+    write_report(read_runs(saves), saves, Wanted(output=saves), when="now")
+    chinese = (saves / "report.zh-CN.md").read_text(encoding="utf-8")
+    assert "保留基线。" in chinese
+    assert "Keeping the baseline." not in chinese
+    assert "Keeping the baseline." in (saves / "report.md").read_text(encoding="utf-8")
+    (folder / "tune.json").write_text(json.dumps({"decision": {"sentence": "Only English."}}))
+    write_report(read_runs(saves), saves, Wanted(output=saves), when="now")
+    assert "Only English." in (saves / "report.zh-CN.md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.commands.views.tune import STATE_WORDS
 from tsplanner.planner.explain.reasons import AloneReason, Obstacle
+from tsplanner.planner.explain.sentences import CHINESE
 from tsplanner.planner.explain.templates import OBSTACLES, TRIALS_ALONE
 from tsplanner.probe.process_records import WORST_FIRST
 from tsplanner.training.job import FAILURES, Status
@@ -92,3 +94,18 @@ def test_failures_are_what_is_neither_memory_nor_time() -> None:
     others = {Status.OK, Status.STOPPED, Status.DEVICE_OOM, Status.HOST_OOM, Status.TIMEOUT}
     assert set(Status) - others == FAILURES
     assert {status for status in Status if status.is_failure} == FAILURES
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+@pytest.mark.parametrize("keeps", [True, False])
+def test_every_decision_is_said_in_chinese_with_the_same_figures(
+    tmp_path: Path, reason: Reason, keeps: bool
+) -> None:
+    """The Chinese report shows it."""
+    made = decision(tmp_path, reason, keeps_baseline=keeps)
+    english, chinese = decision_sentence(made), decision_sentence(made, CHINESE)
+    assert re.search(r"[\u4e00-\u9fff]", chinese)
+    assert chinese.endswith("。")
+    figures = r"\d[\d.]*(?:e-\d+)?%?"
+    assert sorted(re.findall(figures, english)) == sorted(re.findall(figures, chinese))
+    assert decision_document(made)["sentence_zh"] == chinese

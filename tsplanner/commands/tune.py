@@ -32,10 +32,12 @@ from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, refuse_led
 from tsplanner.hardware.detect import detect_machine
+from tsplanner.planner.explain.sentences import CHINESE
 from tsplanner.planner.files import read_plan
 from tsplanner.probe.finished import FinishedRun, finished_run, is_over
 from tsplanner.probe.runner import JOB_FILE, Server
 from tsplanner.processes.signals import signals_as_interrupts
+from tsplanner.report.page import Both
 from tsplanner.training.job import Status
 from tsplanner.trust import add_trust_argument
 from tsplanner.tune import flow, joining
@@ -250,7 +252,7 @@ def train_best(
         anew=prepared.opened.options.force and is_over(folder),
         shown=not as_json,
         server=server,
-        remarks=[sentence],
+        remarks=[Both(english=sentence, chinese=decision_sentence(decision, CHINESE))],
     )
     if not as_json:
         print(f"\n{sentence}", flush=True)

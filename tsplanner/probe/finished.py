@@ -23,6 +23,8 @@ RUN_FILES = (
     "versions.json",
     "report.html",
     "report.md",
+    "report.zh-CN.html",
+    "report.zh-CN.md",
     "worker.log",
 )
 """What a full run makes in its folder, its plan apart."""

@@ -14,7 +14,7 @@ from tsplanner import __version__, runs
 from tsplanner.folders.owner import may_be_led
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages.translate import Language, translate
-from tsplanner.report.page import LineChart, Page
+from tsplanner.report.page import LineChart, Page, Remark
 from tsplanner.report.records.read_runs import read_run
 from tsplanner.report.records.run_record import Found, RunSummary
 from tsplanner.report.render.charts import svg_file
@@ -65,6 +65,11 @@ def write_report(found: Found, saves: Path, wanted: Wanted, *, when: str) -> lis
     images = {
         title: quote(os.path.relpath(path, wanted.output)) for title, path in pictures.items()
     }
+    return written(page, wanted, images)
+
+
+def written(page: Page, wanted: Wanted, images: dict[str, str]) -> list[Path]:
+    """Write a page in every format and language that is wanted; each names the other language."""
     paths = []
     for kind in wanted.formats:
         for language in wanted.languages:
@@ -106,8 +111,8 @@ def write_pictures(found: Sequence[RunSummary], saves: Path) -> dict[str, Path]:
     return paths
 
 
-def write_run_report(folder: Path, saves: Path, remarks: Sequence[str] = ()) -> list[Path]:
-    """report.html, report.md and loss.svg of one run, into its own folder, in English.
+def write_run_report(folder: Path, saves: Path, remarks: Sequence[Remark] = ()) -> list[Path]:
+    """report.html and report.md of one run in both languages, and loss.svg, into its own folder.
 
     ``remarks`` are sentences about the run, such as the decision of a search.
     """
@@ -120,9 +125,4 @@ def write_run_report(folder: Path, saves: Path, remarks: Sequence[str] = ()) -> 
         if chart is not None:
             runs.write_text(folder / CURVE_FILE, svg_file(chart, Language.EN))
             images[translate(chart.title, Language.EN)] = CURVE_FILE
-    paths = []
-    for kind in Format:
-        path = folder / file_name(kind, Language.EN)
-        runs.write_text(path, rendered(page, kind, Language.EN, images=images, other=None))
-        paths.append(path)
-    return paths
+    return written(page, Wanted(output=folder), images)

@@ -33,6 +33,8 @@ class Both:
     chinese: str
 
 
+Remark = str | Both
+"""A sentence on a run, in English alone or in both languages."""
 Text = str | Phrase | Original | Both
 """A plain ``str`` is a figure or a name, the same in every language."""
 

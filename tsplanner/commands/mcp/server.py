@@ -90,7 +90,7 @@ def shown(tool: Tool) -> ToolShown:
             read_only_hint=not tool.writes,
             destructive_hint=False,
             idempotent_hint=True,
-            open_world_hint=False,
+            open_world_hint="model" in tool.arguments(),  # a hub id is asked of the hub
         ),
     )
 

@@ -20,6 +20,7 @@ from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.runner import Server, run_job
 from tsplanner.report.card import write_card
 from tsplanner.report.files import write_run_report
+from tsplanner.report.page import Remark
 from tsplanner.report.serving import place_in
 from tsplanner.report.text import duration
 from tsplanner.training.job import Job, JobKind, Status
@@ -45,7 +46,7 @@ class FullRun:
     check_values: bool = True
     """Let a ChatTS model answer held-out rows at the end, and check the values."""
     server: Server | None = None
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     """Sentences for the run's report."""
 
 

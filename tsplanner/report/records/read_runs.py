@@ -14,6 +14,7 @@ from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings, pace_given
 from tsplanner.reading import decoded, read_text
+from tsplanner.report.page import Both, Remark
 from tsplanner.report.records.metric_lines import points
 from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.records.run_record import (
@@ -93,7 +94,7 @@ def run_name(folder: Path, saves: Path) -> str:
 
 
 def read_run(
-    folder: Path, saves: Path, remarks: tuple[str, ...] = ()
+    folder: Path, saves: Path, remarks: tuple[Remark, ...] = ()
 ) -> RunSummary | LeftOut | None:
     """One run folder; None if the folder holds something else than a full run."""
     name = run_name(folder, saves)
@@ -116,17 +117,19 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:LONGEST_DETAIL]
 
 
-def search_remarks(folder: Path) -> tuple[str, ...]:
+def search_remarks(folder: Path) -> tuple[Remark, ...]:
     """What a search before the run decided, and why; empty without a search."""
     try:
         content = decoded(read_text(folder / "tune.json"))
-        return (str(content["decision"]["sentence"]),)
+        english = str(content["decision"]["sentence"])
+        chinese = content["decision"].get("sentence_zh")  # searches of version 0.2 have none
+        return (english if chinese is None else Both(english=english, chinese=str(chinese)),)
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 
 
 def own_run(
-    name: str, plan: Plan, record: Record, folder: Path, remarks: tuple[str, ...] = ()
+    name: str, plan: Plan, record: Record, folder: Path, remarks: tuple[Remark, ...] = ()
 ) -> RunSummary:
     """The summary of a plan, its record and the lines in the run's folder."""
     lines, damaged = runs.sound_lines(folder / "metrics.jsonl")

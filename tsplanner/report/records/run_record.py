@@ -9,6 +9,7 @@ from dataclasses import field
 
 from memory_models.frozen import frozen
 from tsplanner.planner.plan import Plan
+from tsplanner.report.page import Remark
 from tsplanner.report.records.metric_lines import Points
 from tsplanner.report.records.overfitting import CurveVerdict
 from tsplanner.report.records.trials import Trial
@@ -149,7 +150,7 @@ class RunSummary:
     curves: Curves = field(default_factory=Curves)
     plan: Plan | None = None
     """None: the run was recorded elsewhere."""
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     """English sentences about the run, such as the decision of a search."""
     versions: dict[str, str] = field(default_factory=dict)
     """Version of each package by its name."""

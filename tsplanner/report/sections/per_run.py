@@ -255,6 +255,15 @@ def _layout(batch: BatchLayout) -> Text:
     )
 
 
+def remark_list(run: RunSummary) -> Bullets:
+    """The sentences on a run."""
+    return Bullets(
+        items=tuple(
+            Original(text=remark) if isinstance(remark, str) else remark for remark in run.remarks
+        )
+    )
+
+
 def advice(runs: Sequence[RunSummary]) -> Section | None:
     """Where each run should have stopped, and what a search before it decided."""
     blocks: list[Block] = []
@@ -264,7 +273,7 @@ def advice(runs: Sequence[RunSummary]) -> Section | None:
         said = [curve_sentence(run.curves.verdict)] if run.curves.verdict else []
         blocks += [Heading(text=label(runs, run)), *said]
         if run.remarks:
-            blocks.append(Bullets(items=tuple(Original(text=remark) for remark in run.remarks)))
+            blocks.append(remark_list(run))
     if not blocks:
         return None
     return _section("advice", words("section_advice"), runs, blocks)
@@ -275,7 +284,7 @@ def records(runs: Sequence[RunSummary]) -> Section | None:
     blocks: list[Block] = []
     for run in runs:
         if run.plan is None and run.remarks:
-            notes = Bullets(items=tuple(Original(text=remark) for remark in run.remarks))
+            notes = remark_list(run)
             blocks += [Heading(text=label(runs, run)), notes]
     if not blocks:
         return None
