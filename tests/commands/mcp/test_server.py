@@ -25,7 +25,7 @@ def ask(folder: Path, questions: Callable[[Client], Awaitable[Any]], *, mode: st
     """What a client that starts the server in ``folder`` makes of its answers."""
 
     async def run() -> Any:
-        """One session."""
+        """One conversation."""
         child = StdioServerParameters(
             command=LINE[0], args=LINE[1:], env=environment(folder), cwd=folder
         )
