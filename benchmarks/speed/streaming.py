@@ -1,11 +1,16 @@
 """A base in host memory against one on the GPU: seconds, bytes, losses, and the time of loading.
 
-    python benchmarks/speed/streaming.py --output DIR [--only resident,streamed-8 ...] [--shape 14b]
+    python benchmarks/speed/streaming.py --bar speed --output DIR       one bar, within ten minutes
+    python benchmarks/speed/streaming.py --foretell --output DIR        what is foretold of all, no run
+    python benchmarks/speed/streaming.py --bar speed --tiny --output DIR   the same runs on a CPU
 
-Weights of the model's shape are drawn once and written to --weights, so that all runs have the same
-losses. Every run is foretold before the first one starts (DIR/foretold.json), and then made as
-``tsplanner probe`` makes it, in a process of its own, with the allocator capped where the run has a
-cap. DIR/streaming.json holds both. ``--shape tiny`` runs the same on a CPU, without caps.
+The runs are those of ``streaming_runs.py``, and ``streaming_judged.py`` holds them against the bars:
+speed, zero3, large, bytes, link, losses and start. Every run is foretold before the first one starts
+(DIR/foretold.json), and then made as ``tsplanner probe`` makes it, in a process of its own, with the
+allocator capped where the run has a cap. DIR/streaming.json holds both. A link is slowed down by
+sleeps of the GPU behind every copy of a layer, on the stream of the copies. ``--foretell`` plans for
+an H200, on any machine. Weights of the 14B are written once to --weights, so that runs have the
+same losses.
 """
 
 from __future__ import annotations
@@ -13,105 +18,38 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
+import sys
 import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from memory_models.settings import Dtype, LossKernel, Quantization
-from memory_models.units import GIB, MIB
+from benchmarks.speed.streaming_judged import judged
+from benchmarks.speed.streaming_runs import (
+    BARS,
+    CONTEXT_BYTES,
+    RUNS,
+    SHAPES,
+    Run,
+    foretold,
+    request_of,
+    tiny,
+    told,
+)
+from memory_models.units import GIB
 from tsplanner.models.source import read_model
-from tsplanner.planner.evaluate import Evaluated, evaluate
-from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.rank import choose
-from tsplanner.planner.request import Pins, PlanRequest
-from tsplanner.probe.runner import METRICS_FILE, run_job
+from tsplanner.probe.runner import JOB_FILE, METRICS_FILE, prepare, run_job
 from tsplanner.runs import read_json_lines, versions, write_json
 from tsplanner.training.job import Job, JobKind
+from tsplanner.training.record import record_file
 
-TOKENS, MICRO_BATCHES, STEPS = 4096, 8, 3
-CONTEXT_BYTES = 770 * MIB
-"""What the driver charges to a process beyond its allocator, which a real card has to hold too."""
-SHAPES = {"tiny": "smollm2-135m", "14b": "qwen2.5-14b", "32b": "qwen2.5-32b", "72b": "qwen2.5-72b"}
+H200 = "1x-h200-141gib"
 LIMIT_SECONDS = 300
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: what is pinned, and the memory that a card of its cap would have."""
-
-    name: str
-    shape: str = ""
-    """Another shape than that of --shape, with random weights of its own."""
-    cap_gib: int | None = None
-    pins: dict[str, Any] = field(default_factory=dict)
-    micro_batches: int = MICRO_BATCHES
-    fewest: bool = False
-    """Stream as few layers as the cap has room for, as ``plan`` does; else all of them."""
-
-
-STREAMED = {"host_checkpoints": True}
-ON_GPU = {"streamed_layers": 0, "zero_stage": 0}
-RUNS = (
-    Run("resident", pins=ON_GPU),
-    Run("streamed-8", cap_gib=8, pins=STREAMED),
-    Run("streamed-11-fewest", cap_gib=11, pins=STREAMED, fewest=True),
-    Run("streamed-fp16-11", cap_gib=11, pins={**STREAMED, "model_dtype": Dtype.FP16}),
-    Run("streamed-on-device", pins={"host_checkpoints": False}),
-    Run("streamed-32b-16", shape="32b", cap_gib=16, pins=STREAMED),
-    Run(
-        "streamed-72b-24",
-        shape="72b",
-        cap_gib=24,
-        micro_batches=4,
-        pins={**STREAMED, "quantization": Quantization.FP8},
-    ),
-    Run("zero3-offload", pins={"zero_stage": 3, "offload_param": True}),
-)
-
-
-def request_of(run: Run, shape: str, weights: Path | None, folder: Path) -> PlanRequest:
-    """What is asked of the planner: the run's shape on this machine."""
-    pins = {
-        "micro_batch_size": 1,
-        "gradient_checkpointing": True,
-        "checkpointed_layers": None,
-        "loss_kernel": LossKernel.FUSED,
-        "quantization": None,
-        **run.pins,
-    }
-    if "streamed_layers" not in pins and "zero_stage" not in pins:
-        pins["streamed_layers"] = layers_of(run.shape or shape)
-    model = str(weights) if weights and not run.shape else SHAPES[run.shape or shape]
-    tokens, batch = (64, 4) if shape == "tiny" else (TOKENS, run.micro_batches)
-    subject = Subject(
-        model=model,
-        learning={"cutoff_len": tokens, "effective_batch_size": batch},
-        pins=Pins(**pins),
-    )
-    return plan_request(subject, folder)
-
-
-def layers_of(shape: str) -> int:
-    """Decoder layers of a shape."""
-    return read_model(SHAPES[shape]).architecture.num_hidden_layers
-
-
-def foretold(run: Run, request: PlanRequest) -> tuple[Plan, Evaluated]:
-    """The plan of a run, with as few streamed layers as its cap has room for if it says so."""
-    number = request.pins.get("streamed_layers")
-    room = None if run.cap_gib is None else run.cap_gib * GIB - CONTEXT_BYTES
-    while run.fewest and room is not None and number > 1:
-        fewer = replace(request, pins=request.pins.with_(streamed_layers=number - 1))
-        hardware = choose(fewer).plan.hardware
-        if evaluate(fewer, hardware).memory.peak_reserved_bytes.upper > room:
-            break
-        request, number = fewer, number - 1
-    found = choose(request)
-    return found.plan, found.best
+CLOCK_CYCLES_PER_SECOND = 1.98e9
+"""Of an H200 at work, by which a GPU sleeps."""
 
 
 def write_weights(shape: str, folder: Path, *, cuda: bool) -> None:
@@ -163,7 +101,57 @@ def write_weights(shape: str, folder: Path, *, cuda: bool) -> None:
     )
 
 
-def measured(run: Run, plan: Plan, folder: Path) -> dict[str, Any]:
+def slowed(job: Path, rate: float) -> int:
+    """The worker of one job, whose copies of layers take as long as at ``rate`` GB/s."""
+    import torch
+
+    from tsplanner.training.streaming import feed
+    from tsplanner.training.worker.execute import execute
+
+    copied, real = feed._copy, 0.0
+
+    def slow(device: Any, host: Any) -> None:
+        nonlocal real
+        if device.device.type != "cuda":
+            copied(device, host)
+            time.sleep(device.numel() / (1e9 * rate))
+            return
+        if not real:
+            torch.cuda.synchronize()
+            began = time.perf_counter()
+            copied(device, host)
+            torch.cuda.synchronize()
+            real = (time.perf_counter() - began) / device.numel()
+        copied(device, host)
+        left = device.numel() * (1 / (1e9 * rate) - real)
+        if left > 0:
+            torch.cuda._sleep(int(left * CLOCK_CYCLES_PER_SECOND))
+
+    feed._copy = slow
+    return execute([job])
+
+
+def run_slowed(job: Job, rate: float) -> Any:
+    """The record of a job whose link is slowed down."""
+    prepare(job)
+    folder = Path(job.folder)
+    command = [sys.executable, __file__, "--slowed", str(rate), "--job", str(folder / JOB_FILE)]
+    with (folder / "worker.log").open("w") as log:
+        subprocess.run(command, stdout=log, stderr=log, timeout=LIMIT_SECONDS, check=False)
+    return json.loads(record_file(folder, 0).read_text())
+
+
+def read_seconds(folder: Path) -> float:
+    """Seconds to read all weights of a folder once, from the system's cache where they are there."""
+    began, piece = time.monotonic(), memoryview(bytearray(2**24))
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(piece):
+                pass
+    return time.monotonic() - began
+
+
+def measured(run: Run, plan: Plan, folder: Path, weights: Path | None) -> dict[str, Any]:
     """The record of a run, its losses, and the seconds that it took in all."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -172,32 +160,25 @@ def measured(run: Run, plan: Plan, folder: Path) -> dict[str, Any]:
         kind=JobKind.PROBE,
         plan=plan,
         folder=str(folder),
-        probe_steps=STEPS,
+        probe_steps=run.steps,
         memory_limit_bytes=None if cap is None else cap - CONTEXT_BYTES,
     )
+    extra = {}
+    if run.bar == "start" and weights is not None:
+        read_seconds(weights)
+        extra["read_seconds"] = read_seconds(weights)
     began = time.monotonic()
-    record = run_job(job, time_limit_seconds=LIMIT_SECONDS)
+    if run.link is None:
+        record = msgspec.to_builtins(run_job(job, time_limit_seconds=LIMIT_SECONDS))
+    else:
+        record = run_slowed(job, run.link)
     lines = read_json_lines(folder / METRICS_FILE)
     return {
-        "record": msgspec.to_builtins(record),
+        "record": record,
         "losses": [line["loss"] for line in lines if "loss" in line],
         "norms": [line["grad_norm"] for line in lines if "grad_norm" in line],
         "seconds_in_all": time.monotonic() - began,
-    }
-
-
-def told(run: Run, plan: Plan, best: Evaluated) -> dict[str, Any]:
-    """What is foretold of a run."""
-    return {
-        "run": run.name,
-        "streaming": msgspec.to_builtins(plan.hardware.streaming),
-        "step_seconds": plan.time.step_seconds,
-        "link": msgspec.to_builtins(best.time.link),
-        "exposed_seconds": best.time.exposed,
-        "memory": {
-            name: msgspec.to_builtins(getattr(plan.memory, name))
-            for name in ("peak_allocated_bytes", "peak_reserved_bytes", "host_bytes")
-        },
+        **extra,
     }
 
 
@@ -219,37 +200,66 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    """Foretell all, then run all."""
+def chosen(options: argparse.Namespace) -> list[Run]:
+    """The runs that were asked for."""
+    names = options.only.split(",") if options.only else None
+    bars = options.bar or BARS
+    found = [run for run in RUNS if (run.name in names if names else run.bar in bars)]
+    return [tiny(run) for run in found] if options.tiny else found
+
+
+def arguments() -> argparse.Namespace:
+    """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=Path("/tmp/tsplanner-streaming-runs"))
     parser.add_argument("--weights", type=Path, default=Path("/tmp/tsplanner-streaming"))
-    parser.add_argument("--shape", choices=SHAPES, default="14b")
-    parser.add_argument("--only", default="", help="names of runs, joined by commas [all]")
-    options = parser.parse_args()
-    cuda = options.shape != "tiny"
-    folder = options.weights / options.shape
-    if not (folder / "config.json").is_file():
-        began = time.monotonic()
-        write_weights(options.shape, folder, cuda=cuda)
-        print(f"weights written in {time.monotonic() - began:.0f} s", flush=True)
-    wanted = options.only.split(",") if options.only else [run.name for run in RUNS]
-    runs = [run for run in RUNS if run.name in wanted and (cuda or not run.shape)]
+    parser.add_argument("--bar", action="append", choices=BARS, help="again for another one [all]")
+    parser.add_argument("--only", default="", help="names of runs, joined by commas")
+    parser.add_argument("--tiny", action="store_true", help="on a CPU, without caps")
+    parser.add_argument("--foretell", action="store_true", help="plan for an H200, and run nothing")
+    parser.add_argument("--slowed", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Foretell all, then run all, and hold them against the bars."""
+    options = arguments()
+    if options.slowed is not None:
+        sys.exit(slowed(options.job, options.slowed))
+    runs = chosen(options)
     options.output.mkdir(parents=True, exist_ok=True)
-    plans = {}
+    weights: dict[str, Path] = {}
+    for shape in {run.shape for run in runs if run.from_files and not options.foretell}:
+        weights[shape] = options.weights / shape
+        if not (weights[shape] / "config.json").is_file():
+            began = time.monotonic()
+            write_weights(shape, weights[shape], cuda=not options.tiny)
+            print(f"weights written in {time.monotonic() - began:.0f} s", flush=True)
+    plans, expected = {}, {}
     for run in runs:
-        request = request_of(run, options.shape, folder, options.output / "saves")
-        plans[run.name] = foretold(run, request)
-    expected = {run.name: told(run, *plans[run.name]) for run in runs}
+        where = H200 if options.foretell else None
+        plans[run.name] = foretold(
+            run, request_of(run, weights.get(run.shape), options.output / "saves", where)
+        )
+        expected[run.name] = told(run, *plans[run.name])
     write_json(options.output / "foretold.json", expected)
-    rows = []
+    if options.foretell:
+        for each in expected.values():
+            peak = each["memory"]["peak_allocated_bytes"]["expected"] / GIB
+            print(f"{each['run']:24s} {each['step_seconds']:7.2f} s  {peak:7.3f} GiB")
+        return
+    rows: list[dict[str, Any]] = []
     for run in runs:
         row = {"foretold": expected[run.name]}
-        row["measured"] = measured(run, plans[run.name][0], options.output / run.name)
+        row["measured"] = measured(
+            run, plans[run.name][0], options.output / run.name, weights.get(run.shape)
+        )
         rows.append(row)
         print(line(row), flush=True)
         found = {"date": time.strftime("%Y-%m-%d"), "versions": versions(), "runs": rows}
         write_json(options.output / "streaming.json", found)
+    print("\n".join(judged(rows)))
 
 
 if __name__ == "__main__":

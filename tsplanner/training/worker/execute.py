@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -212,8 +212,7 @@ def build_trainer(
         base = (kept or KeptBase()).take(plan, HOST if shares else device)
     if arguments.gradient_checkpointing:
         require_checkpointing(base)
-    shown = nullcontext if streamed is None else streamed.shown
-    trained = with_adapters_and_kernels(plan, base, total, shown)
+    trained = with_adapters_and_kernels(plan, base, total, streamed)
     layer_major = None if streamed is None else streamed.attach(trained)
     if shares:
         share_out(trained, device)
@@ -243,12 +242,9 @@ def build_trainer(
 
 
 def with_adapters_and_kernels(
-    plan: Plan, base: Any, total_steps: int, shown: Callable[[], AbstractContextManager[None]]
+    plan: Plan, base: Any, total_steps: int, streamed: StreamedBase | None
 ) -> Any:
-    """The base with what the plan trains of it or beside it, and with the plan's kernels.
-
-    ``shown``: around the making of adapters, which look at weights.
-    """
+    """The base with what the plan trains of it or beside it, and with the plan's kernels."""
     # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
     # forwards of PEFT's linears, so they come after the adapters.
     read_text_alone(base)
@@ -258,7 +254,8 @@ def with_adapters_and_kernels(
         use_fused_loss(base)
     # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
     set_seed(plan.learning.seed)
-    with shown():
+    # Adapters look at the weights that they are made for.
+    with nullcontext() if streamed is None else streamed.shown():
         trained = adapters.apply_method(plan, base, total_steps)
     use_kernels(trained, plan.hardware.kernels.decoder_kernels)
     return trained
