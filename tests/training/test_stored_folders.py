@@ -24,6 +24,7 @@ from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
 from tsplanner.training.adapters import apply_method
 from tsplanner.training.model import build_model
+from tsplanner.training.streaming.base import StreamedBase
 
 NF4_DQ = {
     "load_in_4bit": True,
@@ -86,6 +87,35 @@ def test_a_bitsandbytes_folder_lies_in_memory_as_it_was_sized(
     # A tiny matrix's constants are smaller than the blocks that they are rounded to.
     assert held_bytes(model) == pytest.approx(told, abs=14 * 2048)
     assert_learns(plan, model)
+
+
+@pytest.mark.parametrize("settings", [NF4_DQ, {"load_in_8bit": True}])
+def test_a_bitsandbytes_folder_is_streamed_as_it_is_stored(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """What comes to the device is what a resident base has, and an adapter learns on it."""
+    pytest.importorskip("bitsandbytes")
+    plan = planned(bitsandbytes_folder(tmp_path / "model", **settings))
+    resident = build_model(plan, torch.device("cpu"))
+    layers = resident.config.num_hidden_layers
+    plan = tiny.with_hardware(plan, streamed_layers=layers, gradient_checkpointing=True)
+    streamed = StreamedBase(plan, torch.device("cpu"))
+    trained = apply_method(plan, streamed.model, 4)
+    major = streamed.attach(trained)
+    ids = torch.arange(12).view(1, 12)
+    trained.eval()
+    with torch.no_grad():
+        found = trained(input_ids=ids).logits
+        expected = resident.eval()(input_ids=ids).logits
+    assert torch.equal(found, expected)
+    trained.train()
+
+    def one() -> float:
+        loss = trained(input_ids=ids, labels=ids).loss
+        loss.backward()
+        return float(loss)
+
+    assert major.train([one]) == [float(resident.train()(input_ids=ids, labels=ids).loss)]
 
 
 def test_a_folder_that_is_dequantised_while_it_is_loaded_is_plain(tmp_path: Path) -> None:

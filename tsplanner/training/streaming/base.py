@@ -87,7 +87,7 @@ class StreamedBase:
             own = self.streaming.stream_from_files
             follow = LayersAsTheyCome(self._begin, self._came)
             model = read_by_layer(plan, follow, "auto" if own else self.dtype)
-            cast_whole_parameters(model, self.dtype)
+            self._cast(model)
             # transformers takes buffers that no file has for such that are still to be drawn.
             for module, name, buffer in self.constants:
                 setattr(module, name, buffer)
@@ -118,16 +118,20 @@ class StreamedBase:
         if index in self.streamed:
             self._adopt(index, layer)
         else:
-            # Files that layers are streamed from are read in their own dtype.
-            cast_whole_parameters(layer, self.dtype)
+            self._cast(layer)
             layer.to(self.device)
         let_go_of_what_was_read()
+
+    def _cast(self, module: nn.Module) -> None:
+        """Files that layers are streamed from are read in their own dtype."""
+        if self.streaming.stream_from_files:
+            cast_whole_parameters(module, self.dtype)
 
     def _pack(self, model: Any, prefix: str = "") -> None:
         """Quantise the linears whose names begin with ``prefix`` on the device, one by one."""
         for name in [name for name in self.packed if name.startswith(prefix)]:
             self.packed.discard(name)
-            linear = model.get_submodule(name)
+            linear = model.get_submodule(name).to(self.device)
             made = quantised(linear, self.hardware, self.device, OUTLIERS)
             model.set_submodule(name, made)
             self.constants += [(made, *each) for each in made.named_buffers()]
@@ -142,7 +146,9 @@ class StreamedBase:
         starts = {id(layer): index for index, layer in enumerate(layers)}
         prefix, _ = decoder_layers(model)
         at_work: int | None = None
-        for name, module in drawn_modules(model, plan.hardware, self.device):
+        stored = stored_base(plan.model.config)
+        kept = () if stored is None else stored.kept or ()
+        for name, module in drawn_modules(model, plan.hardware, self.device, kept):
             if id(module) in starts or not name.startswith(f"{prefix}."):
                 self._adopt_if(at_work, layers)
                 at_work = starts.get(id(module))
