@@ -31,6 +31,7 @@ from tsplanner.planner.explain.reasons import (
     RemarkKind,
     RoundedPart,
     RuleName,
+    StreamSource,
 )
 from tsplanner.planner.explain.sentences import (
     CHINESE,
@@ -79,6 +80,7 @@ VALUE_TABLES: dict[str, type[StrEnum]] = {
     "rounded": RoundedPart,
     "lack": PackageLack,
     "link_basis": LinkBasis,
+    "source": StreamSource,
 }
 HAN = re.compile("[\u4e00-\u9fff]")
 ALIKE = {Phrase.CPU, Phrase.DDP, Phrase.FSDP, Phrase.ZERO}
@@ -101,7 +103,9 @@ def test_every_enum_of_reasons_has_a_table() -> None:
         for each in vars(reasons).values()
         if isinstance(each, type) and issubclass(each, StrEnum) and each is not StrEnum
     }
-    assert enums == (set(TABLES) | {LinkBasis, MemoryKind, PackageLack, RoundedPart}) - {Phrase}
+    assert enums == (
+        set(TABLES) | {LinkBasis, MemoryKind, PackageLack, RoundedPart, StreamSource}
+    ) - {Phrase}
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=TABLE_NAMES)

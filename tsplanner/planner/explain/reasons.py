@@ -34,6 +34,13 @@ class RoundedPart(StrEnum):
     STATES = "states"
 
 
+class StreamSource(StrEnum):
+    """Where streamed layers wait."""
+
+    HOST = "host"
+    FILES = "files"
+
+
 class LinkBasis(StrEnum):
     """Where the rate of a link to the host comes from."""
 
@@ -219,7 +226,6 @@ class RemarkKind(StrEnum):
     FEW_ROWS = "few_rows"
     STREAMED = "streamed"
     STREAMED_WAITS = "streamed_waits"
-    STREAMED_FROM_FILES = "streamed_from_files"
     PACKED = "packed"
     PACKED_TOGETHER = "packed_together"
     PADDED = "padded"

@@ -73,24 +73,18 @@ REMARKS: dict[RemarkKind, Words] = {
         "总共只有 {rows} 行：不足一步的 {batch} 行，难以学到东西，也难以留出验证",
     ),
     RemarkKind.STREAMED: (
-        "{layers} of {total:layer} are streamed from host memory: {moved:.0f} GB per step "
+        "{layers} of {total:layer} are streamed from {source}: {moved:.0f} GB per step "
         "({link:.1f} s at {rate:.0f} GB/s{link_basis}) hide behind {work:.1f} s of work",
-        "{total} 层中有 {layers} 层从主机内存流式加载：每步 {moved:.0f} GB（{rate:.0f} GB/s "
+        "{total} 层中有 {layers} 层从{source}流式加载：每步 {moved:.0f} GB（{rate:.0f} GB/s "
         "下需 {link:.1f} 秒{link_basis}）被 {work:.1f} 秒的计算掩盖",
     ),
     RemarkKind.STREAMED_WAITS: (
-        "{layers} of {total:layer} are streamed from host memory: {moved:.0f} GB per step take "
+        "{layers} of {total:layer} are streamed from {source}: {moved:.0f} GB per step take "
         "{link:.1f} s at {rate:.0f} GB/s{link_basis}, so that {work:.1f} s of work wait "
         "{waits:.1f} s for the link; a larger --effective-batch hides more",
-        "{total} 层中有 {layers} 层从主机内存流式加载：每步 {moved:.0f} GB，{rate:.0f} GB/s "
+        "{total} 层中有 {layers} 层从{source}流式加载：每步 {moved:.0f} GB，{rate:.0f} GB/s "
         "下需 {link:.1f} 秒{link_basis}，{work:.1f} 秒的计算要等待链路 {waits:.1f} 秒；"
         "更大的 --effective-batch 可掩盖更多",
-    ),
-    RemarkKind.STREAMED_FROM_FILES: (
-        "streamed layers stay in the model's files, which are read at {disk:.1f} GB/s{link_basis} "
-        "for every group of passes: the host has no room for them",
-        "流式加载的层留在模型文件中，每组微批次都要以 {disk:.1f} GB/s{link_basis} 重新读取："
-        "主机内存放不下",
     ),
     RemarkKind.PACKED: (
         "rows are packed: padded, {padding:.0f} % of the positions would be padding, and a step "

@@ -8,7 +8,7 @@ from memory_models.device import Device
 from memory_models.states.streamed import crossing_bytes
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.evaluate import Evaluated, rates_for
-from tsplanner.planner.explain.reasons import Data, LinkBasis, Remark, RemarkKind
+from tsplanner.planner.explain.reasons import Data, LinkBasis, Remark, RemarkKind, StreamSource
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import training_settings
 
@@ -31,18 +31,24 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
         return
     states = training_settings(request.learning, hardware, 1).states
     work = time.joined + time.uneven
+    links, basis = (
+        rates_for(request, hardware).links,
+        _basis(used_devices(request.machine, hardware)),
+    )
+    rate, source = links.pinned, StreamSource.HOST
     if hardware.streaming.stream_from_files:
-        measured = request.machine.host.disk_read_bytes_per_second is not None
-        basis = LinkBasis.MEASURED if measured else LinkBasis.STATED
-        disk = rates_for(request, hardware).links.disk / 1e9
-        yield Remark(kind=RemarkKind.STREAMED_FROM_FILES, data={"disk": disk, "link_basis": basis})
+        source, disk = StreamSource.FILES, links.disk / hardware.sharding.world_size
+        if disk < rate:
+            measured = request.machine.host.disk_read_bytes_per_second is not None
+            rate, basis = disk, LinkBasis.MEASURED if measured else LinkBasis.STATED
     data: Data = {
         "layers": hardware.streaming.streamed_layers,
         "total": request.architecture.num_hidden_layers,
         "moved": time.link.groups * crossing_bytes(request.architecture, states) / 1e9,
         "link": 2 * (time.link.groups * time.link.weights + time.link.inputs),
-        "rate": rates_for(request, hardware).links.pinned / 1e9,
-        "link_basis": _basis(used_devices(request.machine, hardware)),
+        "rate": rate / 1e9,
+        "link_basis": basis,
+        "source": source,
         "work": work,
     }
     if time.exposed <= WORTH_SAYING * work:

@@ -23,6 +23,7 @@ from tsplanner.planner.explain.reasons import (
     Reason,
     RemarkKind,
     RuleName,
+    StreamSource,
 )
 from tsplanner.planner.explain.remark_templates import REMARKS, ROUNDED_PARTS
 from tsplanner.throughput.step_time import Bottleneck
@@ -427,6 +428,11 @@ TABLES: dict[type[StrEnum], Mapping[Any, Words]] = {
     Phrase: PHRASES,
 }
 """The table of every enum that has words of its own."""
+STREAM_SOURCES: dict[StreamSource, Words] = {
+    StreamSource.HOST: ("host memory", "主机内存"),
+    StreamSource.FILES: ("the model's files", "模型文件"),
+}
+"""Where streamed layers wait."""
 LINK_BASES: dict[LinkBasis, Words] = {
     LinkBasis.MEASURED: (", measured", "，实测"),
     LinkBasis.STATED: (", not measured", "，未实测"),
@@ -443,5 +449,6 @@ VALUES: dict[str, Mapping[Any, Words]] = {
     "rounded": ROUNDED_PARTS,
     "lack": PACKAGE_LACKS,
     "link_basis": LINK_BASES,
+    "source": STREAM_SOURCES,
 }
 """Tables of the values that are words as well, by the name of their placeholder."""
