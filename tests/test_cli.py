@@ -34,8 +34,8 @@ PINS = (
     "--attention --checkpointed-layers --deepspeed --fsdp --gradient-checkpointing "
     "--host-checkpoints "
     "--kernels --loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
-    "--optimizer --passes-together --quantization --streamed-layers --token-budget "
-    "--upcast-unquantized --world-size --zero-stage"
+    "--optimizer --passes-together --quantization --stream-from-files --streamed-layers "
+    "--token-budget --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --allow-streaming --columns "
