@@ -75,8 +75,8 @@ def test_a_first_line_longer_than_the_first_bytes_is_read_to_its_end(tmp_path: P
         ("a.jsonl", ROW.decode().encode("utf-16"), "is text in UTF-16, .*: iconv -f UTF-16 -t UTF"),
         ("a.txt", b"Once upon a time", "holds neither JSON nor a table: write each text as"),
         ("a.parquet", b"Once upon a time", "does not begin like the file that its ending names"),
-        ("a.parquet.gz", gzip.compress(b"PAR1"), "is a Parquet file in gzip, .*gunzip"),
-        ("a.tgz", gzip.compress(b"x" * 600), "is a tar archive"),
+        ("a.parquet.gz", gzip.compress(b"PAR1", mtime=0), "is a Parquet file in gzip, .*gunzip"),
+        ("a.tgz", gzip.compress(b"x" * 600, mtime=0), "is a tar archive"),
     ],
 )
 def test_a_file_that_is_not_read_says_what_it_is_and_what_to_do(
