@@ -25,6 +25,8 @@ TYPES: dict[object, dict[str, Any]] = {
     values.count: {"type": "integer", "minimum": 0},
     values.seed: {"type": "integer", "minimum": 0},
     values.positive_float: {"type": "number", "exclusiveMinimum": 0},
+    values.not_negative: {"type": "number", "minimum": 0},
+    values.number_of_epochs: {"type": "number", "exclusiveMinimum": 0},
     values.fraction: {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
     values.switch: {"type": "boolean"},
     values.path: TEXT,
