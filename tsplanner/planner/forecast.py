@@ -13,7 +13,7 @@ from tsplanner.planner.packing import EVALUATED_TOGETHER, UsualPasses, usual_pas
 from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import checkpoints, evaluations, steps_per_epoch, total_steps
-from tsplanner.throughput.rates import DISK_BYTES_PER_SECOND, HostSeconds
+from tsplanner.throughput.rates import DISK_WRITE_BYTES_PER_SECOND, HostSeconds
 from tsplanner.throughput.step_time import StepTime
 from tsplanner.throughput.widths import different_widths, usual_widths
 
@@ -175,7 +175,7 @@ def forecast(
         saving_seconds=checkpoints(learning, steps)
         * trained_parameters
         * BYTES_PER_TRAINED_PARAMETER
-        / DISK_BYTES_PER_SECOND,
+        / DISK_WRITE_BYTES_PER_SECOND,
     )
 
 

@@ -17,12 +17,12 @@ DEFAULT_FLOPS = 100e12
 DEFAULT_BANDWIDTH = 500e9
 LINK_BYTES_PER_SECOND = {LinkType.NVLINK: 200e9, LinkType.PCIE: 12e9}
 HOST_LINK_BYTES_PER_SECOND = 12e9
-DISK_BYTES_PER_SECOND = 2e9
+DISK_READ_BYTES_PER_SECOND = 2e9
 """Assumed rate of reads from an NVMe disk through a mapped file."""
 HOST_ADAM_BYTES_PER_SECOND = 10e9
 """Assumed bytes of weights, gradients and states that a host's optimizer handles per second."""
 
-DISK_BYTES_PER_SECOND = 1e9
+DISK_WRITE_BYTES_PER_SECOND = 1e9
 """Assumed rate of writing a checkpoint into the system's cache and on to the disk."""
 
 
@@ -81,7 +81,7 @@ class Links:
     """Between GPU and host, through DeepSpeed's hooks."""
     pinned: float = HOST_LINK_BYTES_PER_SECOND
     """Of a copy from locked host memory."""
-    disk: float = DISK_BYTES_PER_SECOND
+    disk: float = DISK_READ_BYTES_PER_SECOND
     """Of reads from the disk of the model's files, by all processes together."""
 
 
@@ -224,7 +224,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
             host=min(host_link * shares.host, shares.host_limit) / work,
             # A probe's factor is that of the arithmetic; the link is as fast as it is.
             pinned=min(_copied(each, machine, shares) for each in machine.devices),
-            disk=machine.host.disk_read_bytes_per_second or DISK_BYTES_PER_SECOND,
+            disk=machine.host.disk_read_bytes_per_second or DISK_READ_BYTES_PER_SECOND,
         ),
         compiled=efficiency.compiled,
         host=efficiency.host.times(launch),
@@ -271,7 +271,7 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
             between_gpus=CPU_BYTES_PER_SECOND,
             host=CPU_BYTES_PER_SECOND,
             pinned=CPU_BYTES_PER_SECOND,
-            disk=machine.host.disk_read_bytes_per_second or DISK_BYTES_PER_SECOND,
+            disk=machine.host.disk_read_bytes_per_second or DISK_READ_BYTES_PER_SECOND,
         ),
         host=replace(efficiency.host, launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR).times(
             slower
