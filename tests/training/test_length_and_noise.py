@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import multi_lora, tiny
 from tests.training.packing.test_packed_curves import PACKED, PADDED, curve
+from tests.training.test_same_curve import launched
 from tests.training.worker.test_entry import finish, rows_of, start, wait_for_lines
 from tsplanner.planner.plan import Plan
 from tsplanner.training.job import Job, JobKind, Status
@@ -50,6 +51,23 @@ def test_noise_is_one_however_the_rows_are_dealt_out(
     assert without[0] != pytest.approx(expected[0], abs=1e-3)
     # The first evaluation has no noise, and comes before the first step.
     assert without[2][0] == expected[2][0]
+
+
+TWO = {"world_size": 2, "micro_batch_size": 1, "gradient_accumulation_steps": 2}
+
+
+@pytest.mark.parametrize(
+    "hardware",
+    [TWO, {**TWO, "token_budget": 96}, {**TWO, "fsdp": True}],
+    ids=["two processes", "packed", "a shared-out base"],
+)
+def test_noise_is_one_on_two_processes(tmp_path: Path, hardware: dict[str, Any]) -> None:
+    """It belongs to a row, whichever process has it."""
+    plan = noisy(tmp_path / "plan")
+    alone = launched(tiny.with_hardware(plan, **PADDED), tmp_path / "alone")
+    found = launched(tiny.with_hardware(plan, **hardware), tmp_path / "two")
+    for one, other in zip(found, alone, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["full", "dora", "adalora"])
