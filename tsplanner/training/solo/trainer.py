@@ -310,7 +310,7 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         eval_on_start=evaluate and not job.resume,
         prediction_loss_only=True,
         save_strategy="no" if not train else "steps" if saved else "epoch",
-        save_steps=saved or 500,
+        **({} if saved is None else {"save_steps": saved}),
         save_total_limit=KEPT_CHECKPOINTS,
         logging_steps=1,
         logging_nan_inf_filter=False,  # by default Trainer replaces a NaN loss by the mean loss
