@@ -66,11 +66,13 @@ def default_space(plan: Plan, suggested_rate: float) -> Space:
     """The space for this method and number of rows; the plan's own settings are inside it."""
     learning, adapter = plan.learning, plan.learning.method.finetuning_type.uses_adapter
     rates = (suggested_rate, learning.optimization.learning_rate)
-    epochs = epochs_for(plan.dataset.lengths.rows_kept)
+    planned = learning.optimization.num_train_epochs
+    # Part of an epoch was asked for, and whole ones are no neighbours of it.
+    whole = epochs_for(plan.dataset.lengths.rows_kept) if planned == int(planned) else ()
     return Space(
         lora_ranks=tuple(sorted({*RANKS, learning.method.lora_rank})) if adapter else (),
         learning_rate=(min(rates) / LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE * max(rates)),
-        epochs=tuple(sorted({*epochs, learning.optimization.num_train_epochs})),
+        epochs=tuple(sorted({*whole, planned})),
     )
 
 
