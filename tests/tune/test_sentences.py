@@ -16,7 +16,7 @@ from tsplanner.planner.explain.templates import OBSTACLES, TRIALS_ALONE
 from tsplanner.probe.process_records import WORST_FIRST
 from tsplanner.training.job import FAILURES, Status
 from tsplanner.tune.confirmation import Decision, Evidence, Reason
-from tsplanner.tune.sentences import decision_document, decision_sentence
+from tsplanner.tune.sentences import decision_document, decision_sentence, length_words
 from tsplanner.tune.study.trial_result import OPTUNA_STATES, TrialState
 
 EVIDENCE = Evidence(difference=-0.25, half_width=0.125, fresh_seeds=2, chance=0.98)
@@ -109,3 +109,11 @@ def test_every_decision_is_said_in_chinese_with_the_same_figures(
     figures = r"\d[\d.]*(?:e-\d+)?%?"
     assert sorted(re.findall(figures, english)) == sorted(re.findall(figures, chinese))
     assert decision_document(made)["sentence_zh"] == chinese
+
+
+def test_a_run_is_as_long_as_its_steps_or_its_epochs(tmp_path: Path) -> None:
+    """A number of steps goes before the epochs."""
+    plan = tiny.plan(tmp_path)
+    assert length_words(plan.learning) == "2 epochs"
+    assert length_words(tiny.with_learning(plan, num_train_epochs=0.5).learning) == "0.5 epochs"
+    assert length_words(tiny.with_learning(plan, max_steps=30).learning) == "30 steps"

@@ -70,7 +70,8 @@ def epochs_of(learning: LearningSettings, per_epoch: int) -> float:
     """Passes over the rows of the whole run."""
     if learning.cadence.max_steps is None:
         return learning.optimization.num_train_epochs
-    return learning.cadence.max_steps / per_epoch
+    whole, left = divmod(learning.cadence.max_steps, per_epoch)
+    return whole + left / per_epoch if left else whole
 
 
 def warmup_steps(learning: LearningSettings, total: int) -> int:

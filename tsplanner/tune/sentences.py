@@ -17,9 +17,11 @@ from tsplanner.wording import filled
 KEEPING: Words = (", which is no proof: keeping the baseline", "，不足以证明：保留基线")
 USING: Words = (": using it", "：采用它")
 SETTINGS: Words = (
-    "rank {rank}, rate {rate:.1e}, {epochs:epoch}",
-    "秩 {rank}、学习率 {rate:.1e}、{epochs} 轮",
+    "rank {rank}, rate {rate:.1e}, {length}",
+    "秩 {rank}、学习率 {rate:.1e}、{length}",
 )
+EPOCHS: Words = ("{count:epoch}", "{count} 轮")
+STEPS: Words = ("{count:step}", "{count} 步")
 UNPROVED: Words = (
     "The best other settings ({name}) have a chance of {chance:.0%} to beat the baseline by the "
     "trials so far, {why}: keeping the baseline.",
@@ -101,9 +103,17 @@ def settings_words(learning: LearningSettings, language: str = ENGLISH) -> str:
     values = {
         "rank": learning.method.lora_rank,
         "rate": learning.optimization.learning_rate,
-        "epochs": learning.optimization.num_train_epochs,
+        "length": length_words(learning, language),
     }
     return filled(SETTINGS[LANGUAGES.index(language)], values)
+
+
+def length_words(learning: LearningSettings, language: str = ENGLISH) -> str:
+    """How long a run is: its steps where they are given, else its epochs."""
+    steps, epochs = learning.cadence.max_steps, learning.optimization.num_train_epochs
+    words = EPOCHS if steps is None else STEPS
+    count = epochs if steps is None else steps
+    return filled(words[LANGUAGES.index(language)], {"count": count})
 
 
 def _plain(learning: LearningSettings) -> dict[str, Any]:

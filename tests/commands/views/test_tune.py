@@ -235,3 +235,11 @@ def test_too_few_trials_to_confirm_are_told_at_once(
     words = unconfirmed_line(prepared(tmp_path, trials=trials, jobs=1))
     assert bool(words) is said
     assert not said or "the baseline stays (4 or more confirm)" in words
+
+
+def test_trials_of_a_number_of_steps_are_told_by_steps(tmp_path: Path) -> None:
+    """Their epochs decide nothing, so that no line names any."""
+    learning = tiny.with_learning(tiny.plan(tmp_path), max_steps=30).learning
+    line = running_line(3, learning, 0.5, None)
+    assert line.endswith("step 15/30")
+    assert line.split()[:4] == ["3", "4", "5.0e-03", "-"]

@@ -17,6 +17,7 @@ from tsplanner.tune.budget.words import schedule_words
 from tsplanner.tune.flow import PreparedSearch
 from tsplanner.tune.joining import JoinedSearch
 from tsplanner.tune.search.acquisition import TRIALS_PER_PAIR, pairs_of
+from tsplanner.tune.sentences import length_words
 from tsplanner.tune.study.trial_result import Result, TrialState
 
 AGAINST = "vs baseline"
@@ -180,8 +181,10 @@ def running_line(
     """The line of a trial under way."""
     full = round(progress * BAR_WIDTH)
     bar = "━" * full + "╺" * (BAR_WIDTH - full)
-    epochs = learning.optimization.num_train_epochs
+    epochs, steps = learning.optimization.num_train_epochs, learning.cadence.max_steps
     epoch = f"epoch {progress * epochs:.1f}/{epochs}"
+    if steps is not None:
+        epoch = f"step {round(progress * steps)}/{steps}"
     loss = "" if newest is None else f"{newest:.4f}"
     columns = settings_columns(number, learning)
     return f"{columns}  {loss:>9}  {'':>{len(AGAINST)}}  {bar} {epoch}"
@@ -189,9 +192,11 @@ def running_line(
 
 def settings_columns(number: int, learning: LearningSettings) -> str:
     """The columns with the settings of a trial."""
+    by_steps = learning.cadence.max_steps is not None
+    epochs = "-" if by_steps else learning.optimization.num_train_epochs
     return (
         f"{number:>6}  {learning.method.lora_rank:>4}  {learning.optimization.learning_rate:>8.1e}"
-        f"  {learning.optimization.num_train_epochs:>6}"
+        f"  {epochs:>6}"
     )
 
 
@@ -237,12 +242,14 @@ def space_line(prepared: PreparedSearch) -> str:
     low, high = encoding.space.learning_rate
     found, learning = encoding.space.lora_ranks, encoding.baseline
     ranks = f"rank {', '.join(map(str, found))}; " if found else ""
-    epochs = ", ".join(map(str, encoding.space.epochs))
-    rate, most = learning.optimization.learning_rate, learning.optimization.num_train_epochs
+    epochs = f"epochs {', '.join(map(str, encoding.space.epochs))}, read along the trials"
+    if learning.cadence.max_steps is not None:
+        epochs = f"{length_words(learning)} each"
+    rate = learning.optimization.learning_rate
     return (
-        f"Baseline: rank {learning.method.lora_rank}, lr {rate:.1e}, {counted(most, 'epoch')} "
+        f"Baseline: rank {learning.method.lora_rank}, lr {rate:.1e}, {length_words(learning)} "
         f"({counted(prepared.opened.trial_plan.dataset.lengths.rows_kept, 'row')}).   "
-        f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials."
+        f"Space: {ranks}lr {low:.1e} to {high:.1e}; {epochs}."
     )
 
 
