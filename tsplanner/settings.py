@@ -34,7 +34,7 @@ def state_parts() -> dict[str, Path]:
     folder = state_folder()
     return {
         "corrections": calibration_file(),
-        "links to the host": host_links_file(),
+        "host links": host_links_file(),
         "search times": folder / "tune_times.jsonl",
         "row lengths": folder / "lengths",
         "tokens": folder / "tokens",

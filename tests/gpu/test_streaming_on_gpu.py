@@ -8,9 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from memory_models.settings import Dtype, LossKernel  # noqa: E402
+from memory_models.settings import Dtype, LossKernel, Quantization  # noqa: E402
 from tests.support import tiny  # noqa: E402
 from tests.training.streaming.test_streamed_curves import trained  # noqa: E402
+from tsplanner.training.streaming.link_speed import device_rates  # noqa: E402
 from tsplanner.training.streaming.regions import Region, locked_bytes  # noqa: E402
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(240)]
@@ -48,3 +49,40 @@ def test_every_step_is_that_of_a_resident_base(tmp_path: Path, dtype: Dtype, on_
     found, _ = trained(streamed, tmp_path / "streamed")
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, rel=2e-3)
+
+
+@pytest.mark.parametrize("files", [False, True], ids=["in host memory", "in files"])
+@pytest.mark.parametrize("form", [None, *Quantization])
+def test_a_quantised_base_is_streamed_as_it_is_packed(
+    tmp_path: Path, form: Quantization | None, files: bool
+) -> None:
+    """Losses and norms of a resident base in the same form; layers in files are never rounded."""
+    if files and form is not None:
+        pytest.skip("a base that is rounded while it is loaded is in no file")
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
+    resident = tiny.with_hardware(
+        plan,
+        accelerator="cuda",
+        model_dtype=Dtype.BF16,
+        autocast=Dtype.BF16,
+        quantization=form,
+        upcast_unquantized=False,
+        micro_batch_size=1,
+        gradient_accumulation_steps=4,
+        gradient_checkpointing=True,
+    )
+    expected, _ = trained(resident, tmp_path / "resident")
+    streamed = tiny.with_hardware(
+        resident, streamed_layers=2, host_checkpoints=True, stream_from_files=files
+    )
+    found, _ = trained(streamed, tmp_path / "streamed")
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=2e-3)
+
+
+def test_links_are_measured_card_by_card() -> None:
+    """More than PCIe 1.0 over one lane, less than any link of today, and by NVML's names."""
+    for found in device_rates():
+        assert str(found["uuid"]).startswith("GPU-")
+        for name in ("to_device", "to_host", "shared"):
+            assert 2.5e8 < float(str(found[name])) < 1e12
