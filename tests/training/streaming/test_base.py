@@ -61,3 +61,22 @@ def test_more_layers_than_the_model_has_are_refused(tmp_path: Path) -> None:
     """A plan for another model."""
     with pytest.raises(TsplannerError, match="streams 4 layers and the model has 3"):
         StreamedBase(plan(tmp_path, 4), CPU)
+
+
+def test_memory_that_cannot_be_locked_half_way_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second layer of three cannot be locked: no library hides it, and no third is tried."""
+    from tsplanner.training.streaming.regions import Region
+
+    locked: list[Region] = []
+
+    def lock(region: Region) -> None:
+        if locked:
+            raise TsplannerError("The driver could not lock it.")
+        locked.append(region)
+
+    monkeypatch.setattr(Region, "lock", lock)
+    with pytest.raises(TsplannerError, match=r"^The driver could not lock it\.$"):
+        StreamedBase(plan(tmp_path, 3), CPU)
+    assert len(locked) == 1

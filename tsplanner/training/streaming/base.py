@@ -162,9 +162,11 @@ class StreamedBase:
         """Host memory for the streamed layers of a model; weights may still be on ``meta``."""
         if self.streaming.stream_from_files:
             return
-        # Packed layers are smaller. What is not written of the room takes no memory.
+        # Packed layers are smaller, but for those that are all constants. What is not written of
+        # the room takes no memory.
         sizes = [Slab(homes_of(each), self.device).size for _, each in self._streamed(model)]
         size = sum(round_up(each, PAGE_BYTES) for each in sizes)
+        size *= 1 if self.hardware.base.quantization is None else 2
         self.copy = HostCopy(size, lock=self.device.type == "cuda")
 
     def _streamed(self, model: nn.Module) -> Iterator[tuple[int, nn.Module]]:
