@@ -54,7 +54,6 @@ EVERY_KEY: dict[str, list[object]] = {
     "nodes": [1],
     "fsdp": [False, True],
     "zero_stage": [0, 1, 2, 3],
-    "fsdp": [False, True],
     "offload_optimizer": [False],
     "offload_param": [False],
     "upcast_unquantized": [True, False],
