@@ -45,7 +45,7 @@ def test_large_batches_do_not_share_and_the_sentence_says_why() -> None:
     plan = gpu_plan(effective_batch_size=16)
     choice = choose_sharing(plan, plan.learning, ONE_GPU, trials=4, asked=None)
     assert choice.multi_lora is None
-    assert choice.sentence.startswith("A trial's 8192 tokens per step keep the GPU busy alone (")
+    assert choice.sentence.startswith("A trial's 8,192 tokens per step keep the GPU busy alone (")
 
 
 def test_what_cannot_share_runs_alone_and_says_so() -> None:
