@@ -16,7 +16,13 @@ from tests.support.hand_made import RECORD
 from tests.support.verb import planned, run_verb
 from tests.training.merging.test_client import DONE
 from tsplanner.commands import merge
-from tsplanner.commands.merge import MergeOptions, compared_words, merged, stored_dtype
+from tsplanner.commands.merge import (
+    MergeOptions,
+    compared_words,
+    merged,
+    size_words,
+    stored_dtype,
+)
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
@@ -70,7 +76,7 @@ def test_a_merge_is_renamed_once_it_is_whole(
     assert "Checked: logits off by 1.00% of their size on 4 rows of the dataset" in card
     told = capsys.readouterr().out
     assert told.startswith(f"merge  {run}/adapter into tiny, fp32\n  base loaded\n")
-    assert f"done   {run}/merged/   1 file of weights, 0 MiB\n" in told
+    assert f"done   {run}/merged/   1 file of weights, 0.0 KiB\n" in told
     assert f'AutoModelForCausalLM.from_pretrained("{run}/merged", dtype="auto"' in told
     assert "serve  vLLM: `vllm serve" in told
 
@@ -196,6 +202,18 @@ def test_rows_that_are_not_the_datasets_are_said_to_be_random() -> None:
     assert "on 4 rows of random tokens" in compared_words(
         replace(DONE.compared, from_dataset=False)
     )
+
+
+def test_figures_are_said_as_they_read_best() -> None:
+    """A difference of rounding alone is below what two digits show."""
+    assert "logits off by less than 0.01% of" in compared_words(
+        replace(DONE.compared, difference=1e-7)
+    )
+    assert [size_words(size) for size in (2048, 3 * 2**20, 5 * 2**30)] == [
+        "2.0 KiB",
+        "3.0 MiB",
+        "5.0 GiB",
+    ]
 
 
 @pytest.mark.slow

@@ -38,6 +38,9 @@ CONFIG = "adapter_config.json"
 DTYPE_BYTES = {Dtype.FP32: 4, Dtype.BF16: 2, Dtype.FP16: 2}
 STORED = {"float32": Dtype.FP32, "bfloat16": Dtype.BF16, "float16": Dtype.FP16}
 """Dtypes as config.json writes them."""
+SIZES = ((GIB, "GiB"), (MIB, "MiB"), (1024, "KiB"))
+LEAST_SAID = 1e-4
+"""A smaller difference is said to be below it."""
 PROCESS_BYTES = 2 << 30
 """Of the merging process beside the weights: libraries, one matrix in fp32, the logits."""
 
@@ -249,22 +252,27 @@ def compared_words(found: Compared) -> str:
     """How near the merged model is to base and adapter."""
     same = round(found.same_token * found.positions)
     whose = "of the dataset" if found.from_dataset else "of random tokens"
+    off = "less than 0.01%" if found.difference < LEAST_SAID else f"{found.difference:.2%}"
     return (
-        f"logits off by {found.difference:.2%} of their size on {counted(found.rows, 'row')} "
+        f"logits off by {off} of their size on {counted(found.rows, 'row')} "
         f"{whose}, where the adapter moves them by {found.effect:.0%}; the same most likely token "
         f"at {same:,} of {counted(found.positions, 'position')}"
     )
 
 
+def size_words(size: int) -> str:
+    """Bytes in the unit that reads best."""
+    unit, name = next((pair for pair in SIZES if size >= pair[0]), SIZES[-1])
+    return f"{size / unit:,.1f} {name}"
+
+
 def result_lines(asked: Asked, found: Merged) -> list[str]:
     """What a person reads at the end."""
     place, plan = _place(asked), asked.plan
-    size = (
-        f"{found.bytes / MIB:,.0f} MiB" if found.bytes < GIB else format_gib(found.bytes, unit=True)
-    )
     first, *rest = code(plan, place)
+    files = counted(found.files, "file")
     return [
-        f"done   {asked.output}/   {counted(found.files, 'file')} of weights, {size}",
+        f"done   {asked.output}/   {files} of weights, {size_words(found.bytes)}",
         f"check  {compared_words(found.compared)}",
         f"use    {first}",
         *(f"       {line}".rstrip() for line in rest),

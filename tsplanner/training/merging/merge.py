@@ -139,6 +139,9 @@ def write(model: Any, request: MergeRequest, output: Path) -> None:
     model.save_pretrained(output, max_shard_size=MOST_BYTES_PER_FILE)
     config = written_config(request, tied=bool(tied))
     (output / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    for file in output.glob(WEIGHTS):
+        # safetensors leaves its files to their owner alone, whatever the umask says.
+        file.chmod((output / "config.json").stat().st_mode & 0o777)
     copy_tokenizer(request.plan, output)
     for code in Path(str(request.plan.model.path)).glob("*.py"):
         # A model that ships its own code needs it wherever it is loaded.
