@@ -130,7 +130,7 @@ def test_loading_takes_the_slabs_and_about_two_layers(
         capture_output=True,
         text=True,
         check=True,
-        timeout=240,
+        timeout=200,
     )
     peak, after, slabs = json.loads(done.stdout.splitlines()[-1])
     # A matrix that is rounded is there in fp32 for a moment, and on a CPU bitsandbytes compares it
@@ -161,7 +161,7 @@ base.StreamedBase(given, torch.device("cpu"))
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and memory files are of Linux")
 def test_a_file_that_shrinks_ends_the_process_by_a_signal_of_its_own(tmp_path: Path) -> None:
     """The parent says in words what that signal stands for (tests/probe/test_missing_record.py)."""
-    done = subprocess.run([sys.executable, "-c", SHRINKS, str(tmp_path)], check=False, timeout=240)
+    done = subprocess.run([sys.executable, "-c", SHRINKS, str(tmp_path)], check=False, timeout=200)
     assert done.returncode == -signal.SIGBUS
 
 
