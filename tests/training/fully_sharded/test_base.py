@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ torch = pytest.importorskip("torch")
 
 from torch.distributed.tensor import DTensor  # noqa: E402
 
+from memory_models.settings import Quantization  # noqa: E402
 from tests.support import tiny  # noqa: E402
 from tsplanner.training.adapters import apply_method, decoder_layers  # noqa: E402
-from tsplanner.training.fully_sharded.base import HOST, share_out  # noqa: E402
+from tsplanner.training.fully_sharded.base import HOST, drawn_base, share_out  # noqa: E402
 from tsplanner.training.model import build_model  # noqa: E402
 
 
@@ -64,3 +66,20 @@ def test_a_layer_is_sliced_again_once_it_has_worked(tmp_path: Path) -> None:
         isinstance(each, DTensor) for each in layers[0].parameters() if not each.requires_grad
     )
     assert all(each.grad is not None for each in trained.parameters() if each.requires_grad)
+
+
+@pytest.mark.parametrize("quantization", [None, Quantization.NF4])
+def test_random_weights_are_drawn_module_by_module(
+    tmp_path: Path, quantization: Quantization | None
+) -> None:
+    """Nothing is left without values, and two builds are the same."""
+    plan = tiny.plan(tmp_path)
+    settings = {"quantization": quantization, "upcast_unquantized": False}
+    plan = tiny.with_hardware(plan, **settings)
+    plan = replace(plan, model=replace(plan.model, has_weights=False))
+    first, second = (drawn_base(plan, HOST).state_dict() for _ in range(2))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(each, second[name]) for name, each in first.items())
+    assert not any(each.is_meta for each in first.values())
+    packed = [name for name in first if name.endswith("quant_state.bitsandbytes__nf4")]
+    assert len(packed) == (0 if quantization is None else 21)

@@ -28,7 +28,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
-from tsplanner.training.fully_sharded.base import HOST, share_out
+from tsplanner.training.fully_sharded.base import host_base, share_out
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.compiled.install import use_kernels
@@ -209,7 +209,7 @@ def build_trainer(
     if streamed is not None:
         base = streamed.model
     else:
-        base = (kept or KeptBase()).take(plan, HOST if shares else device)
+        base = host_base(plan, device) if shares else (kept or KeptBase()).take(plan, device)
     if arguments.gradient_checkpointing:
         require_checkpointing(base)
     trained = with_adapters_and_kernels(plan, base, total, streamed)
