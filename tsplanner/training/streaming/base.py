@@ -102,7 +102,9 @@ class StreamedBase:
                 self._adopt(index, layer)
         # Libraries ask where the model lies, and it is no longer where it was loaded.
         model.hf_device_map = {"": self.device}
-        return model.to(self.device)
+        model = model.to(self.device)
+        let_go_of_what_was_read()
+        return model
 
     def _begin(self, model: Any) -> None:
         """A model whose layers are still on ``meta``, or lie as they are stored."""
