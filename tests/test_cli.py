@@ -53,9 +53,10 @@ FLAGS = {
     "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
-    "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials "
-    "--trust-remote-code",
-    "train": "--force --json --no-value-check --plan --random-weights --resume --run-folder "
+    "--lora-rank --pack --plan --random-weights --report-to --resume --run-folder --saves "
+    "--storage --trials --trust-remote-code",
+    "train": "--force --json --no-value-check --plan --random-weights --report-to --resume "
+    "--run-folder "
     "--saves --trust-remote-code",
     "merge": "--cpu --force --json --model-dtype --output --trust-remote-code",
     "export": "--command --force --json --nodes --output --plan --random-weights --rows "

@@ -98,6 +98,11 @@ def has_nvidia_driver() -> bool:
     return Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/version").exists()
 
 
+def package_command(name: str) -> str:
+    """The command that installs one package which is no part of tsplanner."""
+    return f"{_installer()} {_quoted(name)}"
+
+
 @cache
 def install_command(extra: Extra) -> str:
     """The command that adds a part to this install, from where tsplanner came."""

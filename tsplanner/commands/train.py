@@ -25,6 +25,11 @@ from tsplanner.commands.views.run import (
     use_lines,
 )
 from tsplanner.commands.work.full_run import FullRun, disk_bytes, start_full_run
+from tsplanner.commands.work.trackers import (
+    Tracker,
+    add_trackers_argument,
+    require_trackers,
+)
 from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, refuse_foreign, refuse_led
@@ -79,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not let a ChatTS model answer held-out rows at the end (a minute at most)",
     )
+    add_trackers_argument(parser)
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
@@ -99,6 +105,7 @@ class TrainOptions:
     """Train a model that has no weights from random ones."""
     check_values: bool = True
     """Let a ChatTS model answer held-out rows at the end, and check the values."""
+    report_to: tuple[Tracker, ...] = ()
     as_json: bool = False
 
 
@@ -113,6 +120,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             force=namespace.force,
             random_weights=namespace.random_weights,
             check_values=not namespace.no_value_check,
+            report_to=namespace.report_to,
             as_json=namespace.json,
         )
     )
@@ -147,6 +155,7 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
     machine.
     """
     install.require("train", install.TRAINING)
+    require_trackers(options.report_to)
     plan, file, found = plan_and_folder(
         options.plan_path, options.saves, options.run_folder, resume=options.resume
     )
@@ -179,6 +188,7 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
             anew=over and options.force,
             shown=not as_json,
             check_values=options.check_values,
+            report_to=options.report_to,
         )
         return train_in(full, is_new=found is None, as_json=as_json)
 

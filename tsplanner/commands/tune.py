@@ -28,6 +28,7 @@ from tsplanner.commands.views.run import (
 )
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
 from tsplanner.commands.work.full_run import FullRun, start_full_run
+from tsplanner.commands.work.trackers import Tracker, add_trackers_argument, require_trackers
 from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, refuse_led
@@ -113,6 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_random_weights_argument(parser)
     add_force_argument(parser, "with --resume, train the full run anew")
+    add_trackers_argument(parser)
     add_trust_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16", help="ranks to try")
@@ -143,7 +145,9 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         concurrent_loras=concurrent_loras(namespace.concurrent_loras),
         force=namespace.force,
         random_weights=namespace.random_weights,
+        report_to=tuple(map(str, namespace.report_to)),
     )
+    require_trackers(namespace.report_to)
     if namespace.join is not None:
         return join(namespace.join, options, as_json=namespace.json)
     return run(options, as_json=namespace.json)
@@ -251,6 +255,7 @@ def train_best(
         resume=(folder / JOB_FILE).is_file(),
         anew=prepared.opened.options.force and is_over(folder),
         shown=not as_json,
+        report_to=tuple(map(Tracker, prepared.opened.options.report_to)),
         server=server,
         remarks=[Both(english=sentence, chinese=decision_sentence(decision, CHINESE))],
     )

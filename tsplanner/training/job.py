@@ -112,5 +112,7 @@ class Job:
     """CPU threads of torch; None: torch's own choice."""
     check_values: bool = True
     """A full run of a ChatTS model ends with answers to held-out rows, whose values are checked."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that a full run reports to, by Trainer's names for them."""
     shared: SharedTrials | None = None
     """Trials that share the base; None: the plan's own learning settings alone."""

@@ -54,3 +54,5 @@ class TuneOptions:
     """Search even where less memory is free than the plan needs, or files changed since."""
     random_weights: bool = False
     """Train a model that has no weights from random ones."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that the full run reports to."""

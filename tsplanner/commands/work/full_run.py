@@ -11,6 +11,7 @@ from memory_models.units import MIB, counted
 from tsplanner import runs
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.work.pace import Pace
+from tsplanner.commands.work.trackers import Tracker
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.forecast import BYTES_PER_TRAINED_PARAMETER
 from tsplanner.planner.plan import Plan
@@ -45,6 +46,7 @@ class FullRun:
     """Draw a bar (or say so in a pipe)."""
     check_values: bool = True
     """Let a ChatTS model answer held-out rows at the end, and check the values."""
+    report_to: tuple[Tracker, ...] = ()
     server: Server | None = None
     remarks: list[Remark] = field(default_factory=list)
     """Sentences for the run's report."""
@@ -110,6 +112,7 @@ def _train(run: FullRun) -> Record:
         resume=run.resume and not run.anew,
         threads=cpu_threads(plan),
         check_values=run.check_values,
+        report_to=tuple(map(str, run.report_to)),
     )
     epochs = round(epochs_of(plan.learning, plan.time.steps_per_epoch), 2)
     words = f"train  {counted(plan.dataset.lengths.rows_kept, 'row')}, {counted(epochs, 'epoch')}"

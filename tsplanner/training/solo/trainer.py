@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,8 @@ from tsplanner.training.streaming.trainer import LayerMajorTrainer
 KEPT_CHECKPOINTS = 2
 """Number of checkpoints to keep: a crash while one is written leaves the other."""
 STOP_FILE = "stop"
+TENSORBOARD = "tensorboard"
+"""Its name as a tracker, and of its folder in a run folder."""
 
 
 class PlanTrainer(LayerMajorTrainer):
@@ -315,7 +318,9 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         logging_steps=1,
         logging_nan_inf_filter=False,  # by default Trainer replaces a NaN loss by the mean loss
         disable_tqdm=True,
-        report_to="none",
+        report_to=reported(job),
+        run_name=Path(job.folder).name,
+        project="tsplanner",
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
@@ -328,6 +333,16 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         ddp_backend=None if cuda or hardware.sharding.world_size == 1 else "gloo",
         deepspeed=deepspeed_config(plan),
     )
+
+
+def reported(job: Job) -> list[str]:
+    """Trackers of a job; TensorBoard's files lie in the run folder unless its variable says where.
+
+    Trainer would put them among the checkpoints, which are deleted.
+    """
+    if TENSORBOARD in job.report_to:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(job.folder) / TENSORBOARD))
+    return list(job.report_to)
 
 
 def rows_together(plan: Plan) -> int:
