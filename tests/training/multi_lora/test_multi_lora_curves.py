@@ -209,9 +209,11 @@ def test_saved_adapters_are_ordinary_ones(tmp_path: Path) -> None:
         rows = load_rows(own, load_tokenizer(own.model), model_config(own.model)).validation
         folder = tmp_path / "shared" / str(number) / "adapter"
         assert sorted(path.name for path in folder.iterdir()) == [
-            "README.md",
             "adapter_config.json",
             "adapter_model.safetensors",
+            "chat_template.jinja",
+            "tokenizer.json",
+            "tokenizer_config.json",
         ]
         net = PeftModel.from_pretrained(build_model(own, torch.device("cpu")), str(folder)).eval()
         with torch.no_grad():
