@@ -20,7 +20,8 @@ from memory_models.settings import (
     flat,
 )
 from memory_models.units import format_gib
-from tsplanner.commands.inputs.options import METAVARS, Added
+from tsplanner.commands.inputs.learning_flags import METAVARS
+from tsplanner.commands.inputs.options import Added
 from tsplanner.commands.inputs.values import (
     NONE,
     Method,

@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from memory_models.frozen import frozen
 from tsplanner import install
-from tsplanner.commands.inputs.options import (
+from tsplanner.commands.inputs.hardware_flags import add_pins, pins
+from tsplanner.commands.inputs.learning_flags import (
     add_learning,
-    add_pins,
-    add_saves_argument,
-    add_subject,
-    data_source,
     learning_values,
-    pins,
     refuse_idle_flags,
 )
+from tsplanner.commands.inputs.options import add_saves_argument, add_subject, data_source
 from tsplanner.commands.inputs.values import duration_seconds, path, path_text, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.plan_json import failure_values, plan_document

@@ -6,8 +6,9 @@ import pytest
 
 from memory_models.settings import Dtype, FinetuningType, Quantization
 from tsplanner.commands.inputs.aliases import REFUSED, WORDS, is_taken, own_flag, own_words, table
+from tsplanner.commands.inputs.hardware_flags import pins
 from tsplanner.commands.inputs.keywords import options, words
-from tsplanner.commands.inputs.options import learning_values, pins
+from tsplanner.commands.inputs.learning_flags import learning_values
 from tsplanner.commands.inputs.verbs import verb_parser
 from tsplanner.errors import UsageError
 
