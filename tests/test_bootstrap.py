@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,21 @@ def test_every_locked_version_is_one_that_the_project_allows(path: Path) -> None
         name = found.name.lower().replace("_", "-")
         if name not in bootstrap.APART:
             assert found.specifier.contains(locked[name]), text
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
+def test_a_file_of_hashes_is_for_every_release_of_its_python(path: Path) -> None:
+    """Debian 12 has 3.11.2: a package that wants 3.11.5 would end the set-up there."""
+    from packaging.specifiers import SpecifierSet
+
+    major, minor = re.search(r"py(\d)(\d+)$", path.stem).groups()  # type: ignore[union-attr]
+    refused = []
+    for line in path.read_text().splitlines()[2:]:
+        name, version = line.split(" ")[0].split("==")
+        # What is not installed here, in this version, tells nothing of itself.
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            known = metadata.metadata(name)
+            python = known.get("Requires-Python") or ""
+            if known["Version"] == version and f"{major}.{minor}.0" not in SpecifierSet(python):
+                refused.append(f"{name} {version}: {python}")
+    assert refused == []
