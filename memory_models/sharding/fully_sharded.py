@@ -17,13 +17,7 @@ from memory_models.rounding import block_bytes
 from memory_models.settings import HEAD, StateSettings
 from memory_models.sharding.all_gather import GatheredPeaks
 from memory_models.states.storage import BYTES
-from memory_models.states.weights import (
-    embedding_parameters,
-    is_quantized,
-    kept_in,
-    norm_parameters_per_layer,
-    packed_bytes,
-)
+from memory_models.states.weights import embedding_parameters, layer_tensors, packed_bytes
 from memory_models.units import ceil_div
 
 COPIES = 2
@@ -31,19 +25,13 @@ COPIES = 2
 buffer is that of the layer that comes next."""
 
 
-def layer_tensors(architecture: Architecture, settings: StateSettings) -> Iterator[tuple[int, int]]:
+def sliced_tensors(
+    architecture: Architecture, settings: StateSettings
+) -> Iterator[tuple[int, int]]:
     """Whole bytes of every frozen parameter of the decoder layers, and how many layers have it."""
-    element = BYTES[settings.base.model_dtype]
-    for linear in architecture.layer.linears:
-        copies, packed = linear.copies_in(architecture), 0
-        if is_quantized(linear, settings.base.quantization):
-            packed = copies - kept_in(linear, architecture)
-            yield packed_bytes(linear, settings.base.quantization), packed
-        yield linear.weight_count * element, copies - packed
-        yield linear.bias_count * element, copies
-    for each in architecture.layer.tensors:
-        yield each.elements * element, each.copies
-    yield norm_parameters_per_layer(architecture) * element, architecture.num_hidden_layers
+    yield from layer_tensors(
+        architecture, settings, lambda linear, form: (packed_bytes(linear, form),)
+    )
 
 
 def head_bytes(architecture: Architecture, settings: StateSettings) -> int:
@@ -58,7 +46,7 @@ def other_slices_bytes(architecture: Architecture, settings: StateSettings) -> i
     """Bytes of the frozen base that are on the other processes of the run; 0 without FSDP2."""
     if not settings.sharding.shards_base:
         return 0
-    sliced = (*layer_tensors(architecture, settings), (head_bytes(architecture, settings), 1))
+    sliced = (*sliced_tensors(architecture, settings), (head_bytes(architecture, settings), 1))
     processes = settings.sharding.world_size
     return sum(
         copies * (block_bytes(size) - block_bytes(ceil_div(size, processes)))
@@ -68,7 +56,7 @@ def other_slices_bytes(architecture: Architecture, settings: StateSettings) -> i
 
 def layers_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the frozen weights of all layers."""
-    return sum(copies * size for size, copies in layer_tensors(architecture, settings))
+    return sum(copies * size for size, copies in sliced_tensors(architecture, settings))
 
 
 def gathered_bytes(architecture: Architecture, settings: StateSettings) -> int:

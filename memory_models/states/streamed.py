@@ -8,12 +8,7 @@ from memory_models.architecture import Architecture, Linear
 from memory_models.rounding import BLOCK_BYTES, block_bytes
 from memory_models.settings import Dtype, Quantization, StateSettings
 from memory_models.states.storage import BYTES, NF4_BLOCK, NF4_NESTED_BLOCK
-from memory_models.states.weights import (
-    is_quantized,
-    kept_in,
-    norm_parameters_per_layer,
-    packed_bytes,
-)
+from memory_models.states.weights import layer_tensors, packed_bytes
 from memory_models.units import ceil_div, round_up
 
 BUFFERS = 2
@@ -22,26 +17,15 @@ PAGE_BYTES = 4096
 """Host memory is locked by pages."""
 
 
-def layer_tensors(architecture: Architecture, settings: StateSettings) -> Iterator[tuple[int, int]]:
+def streamed_tensors(
+    architecture: Architecture, settings: StateSettings
+) -> Iterator[tuple[int, int]]:
     """Bytes of every frozen tensor of the decoder layers that is streamed, and how many layers
     have it.
 
     Scales of the rows of 8-bit matrices, and codes of 4-bit ones, stay on the device.
     """
-    element, quantization = BYTES[settings.base.model_dtype], settings.base.quantization
-    for linear in architecture.layer.linears:
-        copies = linear.copies_in(architecture)
-        packed = is_quantized(linear, quantization)
-        whole = kept_in(linear, architecture) if packed else copies
-        yield linear.weight_count * element, whole
-        if packed and quantization is not None:
-            for size in packed_tensors(linear, quantization):
-                yield size, copies - whole
-        yield linear.bias_count * element, copies
-    for each in architecture.layer.tensors:
-        yield each.elements * element, each.copies
-    layers = architecture.num_hidden_layers
-    yield norm_parameters_per_layer(architecture) * element, layers
+    yield from layer_tensors(architecture, settings, packed_tensors)
 
 
 def packed_tensors(linear: Linear, quantization: Quantization) -> Iterator[int]:
@@ -62,7 +46,7 @@ def layer_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of one layer's frozen weights side by side, the mean of layers that differ."""
     total = sum(
         copies * round_up(size, BLOCK_BYTES)
-        for size, copies in layer_tensors(architecture, settings)
+        for size, copies in streamed_tensors(architecture, settings)
     )
     return ceil_div(total, architecture.num_hidden_layers)
 
@@ -74,7 +58,7 @@ def device_bytes(architecture: Architecture, settings: StateSettings) -> int:
         return 0
     # On the device every weight is a block of its own.
     whole = sum(
-        copies * block_bytes(size) for size, copies in layer_tensors(architecture, settings)
+        copies * block_bytes(size) for size, copies in streamed_tensors(architecture, settings)
     )
     buffer = block_bytes(layer_bytes(architecture, settings))
     return BUFFERS * buffer - whole * streamed // architecture.num_hidden_layers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -174,6 +174,29 @@ def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
     if quantization is Quantization.INT8 or quantization.multiplies:
         return linear.weight_count + round_up(BYTES[Dtype.FP32] * linear.out_features, BLOCK_BYTES)
     return nf4_bytes(linear.weight_count, double=quantization is Quantization.NF4_DQ)
+
+
+def layer_tensors(
+    architecture: Architecture,
+    settings: StateSettings,
+    packed: Callable[[Linear, Quantization], Iterable[int]],
+) -> Iterator[tuple[int, int]]:
+    """Bytes of every frozen tensor of the decoder layers, and how many layers have it.
+
+    ``packed``: bytes of the tensors that one quantised matrix counts as.
+    """
+    element, quantization = BYTES[settings.base.model_dtype], settings.base.quantization
+    for linear in architecture.layer.linears:
+        copies = whole = linear.copies_in(architecture)
+        if quantization is not None and is_quantized(linear, quantization):
+            whole = kept_in(linear, architecture)
+            for size in packed(linear, quantization):
+                yield size, copies - whole
+        yield linear.weight_count * element, whole
+        yield linear.bias_count * element, copies
+    for each in architecture.layer.tensors:
+        yield each.elements * element, each.copies
+    yield norm_parameters_per_layer(architecture) * element, architecture.num_hidden_layers
 
 
 def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:

@@ -331,19 +331,31 @@ def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
 
 
 def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
-    hardware, stored = plan.hardware, stored_base(plan.model.config)
-    kept = () if stored is None else stored.kept or ()
-    torch.manual_seed(BASE_SEED)
+    hardware = plan.hardware
     if hardware.base.quantization is None:
+        torch.manual_seed(BASE_SEED)
         # ZeRO-3 shards each module while it is built, and its context moves the shards to the
         # device.
         return from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
-    model = from_config(hardware, config, torch.device("meta"))
-    for _ in drawn_modules(model, hardware, device, kept):
-        pass
+    return drawn_model(plan, config, device, device)
+
+
+def drawn_model(plan: Plan, config: Any, device: torch.device, place: torch.device) -> Any:
+    """A model of random weights that are drawn and packed on ``device``, one module at a time, and
+    go to ``place``.
+    """
+    stored = stored_base(plan.model.config)
+    kept = () if stored is None else stored.kept or ()
+    torch.manual_seed(BASE_SEED)
+    model = from_config(plan.hardware, config, torch.device("meta"))
+    for name, _ in drawn_modules(model, plan.hardware, device, kept):
+        module = model.get_submodule(name)
+        # What stands above others is named before them, when they are still empty.
+        if place != device and not any(module.children()):
+            module.to(place)
     model.tie_weights()
     model.requires_grad_(False)
-    mark_packed(model, hardware)
+    mark_packed(model, plan.hardware)
     return model
 
 

@@ -20,19 +20,10 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import decoder_layers
-from tsplanner.training.model import (
-    BASE_SEED,
-    build_model,
-    drawn_modules,
-    from_config,
-    mark_packed,
-    ready_base,
-    ready_config,
-)
+from tsplanner.training.model import build_model, drawn_model, ready_base, ready_config
 
 HOST = torch.device("cpu")
 """Where the base is built. transformers maps files of weights into memory, so the processes of a
@@ -46,18 +37,8 @@ def host_base(plan: Plan, device: torch.device) -> Any:
 
 
 def drawn_base(plan: Plan, device: torch.device) -> Any:
-    """A base of random weights, which a device draws and packs faster, one module at a time."""
-    config, stored = ready_config(plan), stored_base(plan.model.config)
-    torch.manual_seed(BASE_SEED)
-    model = from_config(plan.hardware, config, torch.device("meta"))
-    kept = () if stored is None else stored.kept or ()
-    for name, _ in drawn_modules(model, plan.hardware, device, kept):
-        module = model.get_submodule(name)
-        # What stands above others is named before them.
-        if not any(module.children()):
-            module.to(HOST)
-    model.tie_weights()
-    mark_packed(model, plan.hardware)
+    """A base of random weights in host memory, which a device draws and packs faster."""
+    model = drawn_model(plan, ready_config(plan), device, HOST)
     ready_base(model, plan)
     return model
 
