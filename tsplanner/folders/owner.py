@@ -50,6 +50,9 @@ class Owner:
     """When it began, seconds since 1970 by its own clock: for a person alone."""
     heartbeat: int = 0
     """A count that grows while the process lives."""
+    began_ns: int = 0
+    """Time of change that the file got when it was claimed, by which runs are ordered. A heartbeat
+    moves that of the file itself for a moment."""
     left: bool = False
     """The process ended in good order."""
 
@@ -209,6 +212,8 @@ class RunFolder:
         self.owner = Owner(verb=self._verb, process=this_process(), since=time.time())
         self._write()
         self._time_ns = make_newest(file, self._saves.glob(f"*/*/*/{OWNER_FILE}"))
+        self.owner = replace(self.owner, began_ns=self._time_ns)
+        self._write()
 
     def _write(self) -> None:
         with self._writing:

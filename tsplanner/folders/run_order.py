@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tsplanner.folders.newest import newest_of
-from tsplanner.folders.owner import OWNER_FILE, leader_of
+from tsplanner.folders.newest import changed_ns
+from tsplanner.folders.owner import OWNER_FILE, leader_of, read_owner
 
 
 def newest_folders(folders: Iterable[Path]) -> list[Path]:
@@ -15,11 +15,13 @@ def newest_folders(folders: Iterable[Path]) -> list[Path]:
     Folders of earlier versions have no owner; they go by the time of their job or search.
     """
     marks = (OWNER_FILE, "job.json", "study.journal", "study.json")
-    found = {}
+    found = []
     for folder in folders:
-        there = [folder / name for name in marks if (folder / name).exists()]
-        found[there[0] if there else folder] = folder
-    return [found[mark] for mark in newest_of(found)]
+        owner = read_owner(folder)
+        mark = next((folder / name for name in marks if (folder / name).exists()), folder)
+        began = owner.began_ns if owner else 0
+        found.append((began or changed_ns(mark), str(mark), folder))
+    return [folder for *_, folder in sorted(found, reverse=True)]
 
 
 def newest_idle(folders: Iterable[Path]) -> Path | None:
