@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ H200 = "1x-h200-141gib"
 LIMIT_SECONDS = 300
 CLOCK_CYCLES_PER_SECOND = 1.98e9
 """Of an H200 at work, by which a GPU sleeps."""
+UNTIMED = ("bytes", "losses")
+"""Bars that no neighbour on the GPU moves, so that several of their runs go on side by side."""
 
 
 def write_weights(shape: str, folder: Path, *, cuda: bool) -> None:
@@ -217,6 +220,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="names of runs, joined by commas")
     parser.add_argument("--tiny", action="store_true", help="on a CPU, without caps")
     parser.add_argument("--foretell", action="store_true", help="plan for an H200, and run nothing")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="runs side by side of bars without time"
+    )
     parser.add_argument("--slowed", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -250,15 +256,20 @@ def main() -> None:
             print(f"{each['run']:24s} {each['step_seconds']:7.2f} s  {peak:7.3f} GiB")
         return
     rows: list[dict[str, Any]] = []
+
+    def made(run: Run) -> None:
+        folder = options.output / run.name
+        found = measured(run, plans[run.name][0], folder, weights.get(run.shape))
+        rows.append({"foretold": expected[run.name], "measured": found})
+        print(line(rows[-1]), flush=True)
+        kept = {"date": time.strftime("%Y-%m-%d"), "versions": versions(), "runs": rows}
+        write_json(options.output / "streaming.json", kept)
+
     for run in runs:
-        row = {"foretold": expected[run.name]}
-        row["measured"] = measured(
-            run, plans[run.name][0], options.output / run.name, weights.get(run.shape)
-        )
-        rows.append(row)
-        print(line(row), flush=True)
-        found = {"date": time.strftime("%Y-%m-%d"), "versions": versions(), "runs": rows}
-        write_json(options.output / "streaming.json", found)
+        if run.bar not in UNTIMED:
+            made(run)
+    with ThreadPoolExecutor(options.at_once) as pool:
+        list(pool.map(made, [run for run in runs if run.bar in UNTIMED]))
     print("\n".join(judged(rows)))
 
 

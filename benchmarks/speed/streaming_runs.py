@@ -101,8 +101,16 @@ RUNS: tuple[Run, ...] = (
     Run("streamed-11-fewest", "speed", cap_gib=11, pins=HOST, fewest=True, from_files=True),
     Run("streamed-beside-zero3", "zero3", cap_gib=8, pins=HOST),
     Run("zero3-offload", "zero3", pins={"zero_stage": 3, "offload_param": True}),
-    Run("resident-32b", "large", shape="32b", pins=ON_GPU, steps=2),
-    Run("streamed-32b-16", "large", shape="32b", cap_gib=16, pins=HOST, steps=2),
+    Run("resident-32b", "large", shape="32b", pins=ON_GPU, micro_batches=4, steps=2),
+    Run(
+        "streamed-32b-16",
+        "large",
+        shape="32b",
+        cap_gib=16,
+        pins=HOST,
+        micro_batches=4,
+        steps=2,
+    ),
     Run("resident-72b-fp8", "large", shape="72b", pins={**ON_GPU, **FP8}, micro_batches=4, steps=2),
     Run(
         "streamed-72b-24-fp8",
@@ -114,9 +122,9 @@ RUNS: tuple[Run, ...] = (
         steps=2,
     ),
     *_bytes(),
-    Run("link-free", "link", shape="7b", pins=HOST),
+    Run("link-free", "link", shape="1.5b", pins=HOST),
     *(
-        Run(f"link-{rate}", "link", shape="7b", pins=HOST, link=rate, steps=2)
+        Run(f"link-{rate}", "link", shape="1.5b", pins=HOST, link=rate, steps=2)
         for rate in (3.0, 6.0, 12.0, 25.0)
     ),
     *(
