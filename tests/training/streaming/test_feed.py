@@ -46,6 +46,26 @@ def test_layers_that_are_in_the_buffers_do_not_come_again() -> None:
     assert feed.copied_bytes == (5 + 3 + 3 + 3) * 512
 
 
+def test_the_next_layer_comes_in_pieces_one_beside_each_pass() -> None:
+    """The first piece before the first pass. What no pass has
+    brought comes when the layer is used.
+    """
+    _, feed = layers(2)
+    with feed.layer(0, [1], passes=3) as more:
+        (coming,) = [buffer for buffer in feed.buffers if buffer.layer == 1]
+        size = feed.slabs[1].size
+        piece = -(-size // 3)
+        assert coming.copied == piece
+        more()
+        assert coming.copied == 2 * piece
+        assert feed.copied_bytes == 2 * size
+    with feed.layer(1):
+        assert coming.copied == size
+    with feed.layer(0, [1], passes=2) as more:
+        more()
+        more()
+
+
 def test_a_layer_without_a_slab_stays_where_it_is() -> None:
     """The next streamed layer is brought while it works."""
     made, feed = layers(3)

@@ -60,6 +60,8 @@ class EightBitLinear(nn.Linear):
 
     packed: nn.Parameter
     scale: Tensor
+    _is_hf_initialized = True
+    """By this transformers draws no initial values for it; it would ask for the whole matrix."""
 
     def __init__(self, linear: nn.Linear, rows: Rows, dtype: torch.dtype) -> None:
         """Of ``linear`` the shape and the bias; ``rows``: its matrix; ``dtype``: of the results."""

@@ -2,12 +2,14 @@
 
 Two buffers of a layer's size take turns. The copy into one of them waits until the layer that had
 it has finished, and the layer that gets it waits until the copy has ended; both waits are on the
-GPU, so that the host runs ahead.
+GPU, so that the host runs ahead. Where several passes go through a layer, the next one comes
+in as many pieces, one beside each pass: a link takes copies of one direction in turn, and what else
+a pass waits for (its layer's input) must not queue behind a whole layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 
@@ -28,6 +30,8 @@ class _Buffer:
         self.bytes = torch.empty(size, dtype=torch.uint8, device=device)
         self.layer: int | None = None
         """The layer whose weights are there, or on their way."""
+        self.copied = 0
+        """Bytes of them whose copy has been queued."""
         self.filled: torch.cuda.Event | None = None
         self.reading: Future[torch.cuda.Event | None] | None = None
         """A thread that brings the weights from their files."""
@@ -50,15 +54,31 @@ class WeightFeed:
         """Bytes that have been brought to the device so far."""
 
     @contextmanager
-    def layer(self, index: int, ahead: Iterable[int] = ()) -> Iterator[None]:
-        """Have the weights of a layer on the device; ``ahead``: layers that follow, in order."""
+    def layer(
+        self, index: int, ahead: Iterable[int] = (), passes: int = 1
+    ) -> Iterator[Callable[[], None]]:
+        """Have the weights of a layer on the device; ``ahead``: layers that follow, in order.
+
+        Yields what brings another piece of the next layer, for a call before each pass but the
+        first one.
+        """
         slab = self.slabs.get(index)
-        used = None if slab is None else (self._holding(index) or self._fetch(index, None))
+        used = None if slab is None else (self._holding(index) or self._begun(index, None))
         coming = next((each for each in ahead if each in self.slabs and each != index), None)
-        if coming is not None and self._holding(coming) is None:
-            self._fetch(coming, used)
+        next_one = None
+        if coming is not None:
+            next_one = self._holding(coming) or self._begun(coming, used)
+        if used is not None:
+            self._bring(used, pieces=1, paced=False)
+        if next_one is not None:
+            self._bring(next_one, pieces=passes, paced=False)
+
+        def more() -> None:
+            if next_one is not None:
+                self._bring(next_one, pieces=passes, paced=True)
+
         if slab is None or used is None:
-            yield
+            yield more
             return
         if used.reading is not None:
             used.filled, used.reading = used.reading.result(), None
@@ -66,7 +86,7 @@ class WeightFeed:
             torch.cuda.current_stream().wait_event(used.filled)
         slab.install(used.bytes[: slab.size])
         try:
-            yield
+            yield more
         finally:
             slab.rest()
             if self.cuda:
@@ -76,29 +96,39 @@ class WeightFeed:
     def _holding(self, index: int) -> _Buffer | None:
         return next((buffer for buffer in self.buffers if buffer.layer == index), None)
 
-    def _fetch(self, index: int, used: _Buffer | None) -> _Buffer:
-        """Begin to bring a layer into the buffer that was used longest ago."""
+    def _begun(self, index: int, used: _Buffer | None) -> _Buffer:
+        """Give a layer the buffer that was used longest ago; layers in files are read at once."""
         buffer = next(each for each in self.buffers if each is not used)
         slab = self.slabs[index]
-        size, buffer.layer = slab.size, index
-        self.copied_bytes += size
+        buffer.layer, buffer.copied = index, 0
+        self.copied_bytes += slab.size
         if isinstance(slab, FileSlab):
             assert self.reader is not None
-            into = buffer.bytes[:size]
+            into, buffer.copied = buffer.bytes[: slab.size], slab.size
             buffer.reading = self.reader.begin(slab, into, self.stream, buffer.left)
-            return buffer
-        host = slab.host
-        assert host is not None
-        if self.stream is None:
-            _copy(buffer.bytes[:size], host)
-            return buffer
-        if buffer.left is not None:
+        elif self.stream is not None and buffer.left is not None:
             self.stream.wait_event(buffer.left)
-        with torch.cuda.stream(self.stream):
-            _copy(buffer.bytes[:size], host)
-        buffer.filled = self.stream.record_event()
         return buffer
+
+    def _bring(self, buffer: _Buffer, *, pieces: int, paced: bool) -> None:
+        """Queue the copy of one of so many pieces; ``paced``: not before the work queued so far."""
+        assert buffer.layer is not None
+        slab = self.slabs[buffer.layer]
+        start, end = buffer.copied, min(slab.size, buffer.copied - (-slab.size // pieces))
+        if start == end:
+            return
+        buffer.copied = end
+        assert slab.host is not None
+        into, host = buffer.bytes[start:end], slab.host[start:end]
+        if self.stream is None:
+            _copy(into, host)
+            return
+        if paced:
+            self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            _copy(into, host)
+        buffer.filled = self.stream.record_event()
 
 
 def _copy(device: Tensor, host: Tensor) -> None:
-    device.copy_(host[: device.numel()], non_blocking=True)
+    device.copy_(host, non_blocking=True)

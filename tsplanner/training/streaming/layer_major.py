@@ -94,8 +94,11 @@ class LayerMajor:
             self.inputs.begin(len(order), [_stream(record) for record in records])
         turned = [*order, *reversed(order)] if keep else order
         for place, layer in enumerate(order):
-            with self.feed.layer(layer, turned[place + 1 :]), torch.no_grad():
+            ahead = turned[place + 1 :]
+            with self.feed.layer(layer, ahead, len(records)) as more, torch.no_grad():
                 for number, record in enumerate(records):
+                    if number:
+                        more()
                     stream = _stream(record)
                     if keep:
                         self.inputs.keep(place, number, stream)
@@ -147,8 +150,10 @@ class LayerMajor:
         """Run every layer again, from the last to the first, and go back through it."""
         for place in reversed(range(len(order))):
             ahead = [*reversed(order[:place]), *order]
-            with self.feed.layer(order[place], ahead):
+            with self.feed.layer(order[place], ahead, len(records)) as more:
                 for number, record in enumerate(records):
+                    if number:
+                        more()
                     self._again(record, place, number, self.own[order[place]])
             self.after_layer()
         for record in records:
