@@ -100,7 +100,7 @@ RUNS: tuple[Run, ...] = (
     Run("streamed-fp16-8", "speed", cap_gib=8, pins={**HOST, **FP16}, from_files=True),
     Run("streamed-11-fewest", "speed", cap_gib=11, pins=HOST, fewest=True, from_files=True),
     Run("streamed-beside-zero3", "zero3", cap_gib=8, pins=HOST),
-    Run("zero3-offload", "zero3", pins={"zero_stage": 3, "offload_param": True}),
+    Run("zero3-offload", "zero3", pins={"zero_stage": 3, "offload_param": True}, steps=2),
     Run("resident-32b", "large", shape="32b", pins=ON_GPU, micro_batches=4, steps=2),
     Run(
         "streamed-32b-16",

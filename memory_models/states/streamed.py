@@ -56,10 +56,11 @@ def device_bytes(architecture: Architecture, settings: StateSettings) -> int:
     streamed = settings.streaming.streamed_layers
     if not streamed:
         return 0
-    # On the device every weight is a block of its own.
-    whole = sum(
-        copies * block_bytes(size) for size, copies in streamed_tensors(architecture, settings)
-    )
+    # As ``weight_bytes`` counts them: every weight is a block of its own, and quantised ones fill
+    # blocks that were cut from larger ones.
+    rounded = layer_tensors(architecture, settings, lambda *_: ())
+    rest = sum(copies * (block_bytes(size) - size) for size, copies in rounded)
+    whole = rest + sum(copies * size for size, copies in streamed_tensors(architecture, settings))
     buffer = block_bytes(layer_bytes(architecture, settings))
     return BUFFERS * buffer - whole * streamed // architecture.num_hidden_layers
 

@@ -71,3 +71,54 @@ def test_formula_and_trace_agree_on_streamed_layers() -> None:
         architecture = read_architecture(CONFIGS[family], name=family, source="test")
         found = estimate_memory(architecture, asked.settings).peak_allocated_bytes.expected
         assert found == pytest.approx(outcome.trace.peak_allocated_bytes, rel=TOLERANCE), changes
+
+
+WIDE = {
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "vocab_size": 8192,
+    "max_position_embeddings": 4096,
+}
+
+
+def test_formula_and_trace_agree_where_one_input_is_a_large_share() -> None:
+    """Layers 2,048 wide and passes of 4,096 tokens, so that an input (16 MiB) is 2 % of the peak;
+    no workspace beside them.
+    """
+    config = {**CONFIGS["qwen3"], **WIDE}
+    config.pop("layer_types", None)
+    cases = [
+        {
+            "streamed_layers": layers,
+            "gradient_accumulation_steps": passes,
+            "sequence_length": 2048,
+            "loss_kernel": LossKernel.FUSED,
+            "kernels": kernels,
+            **({} if form is None else PACKED[form]),
+            **host,
+        }
+        for layers, passes, host in ((4, 4, HOST), (2, 2, {}))
+        for kernels, forms in (
+            (DecoderKernels.REFERENCE, (None, "fp8", "w8a8")),
+            (DecoderKernels.FUSED, (None, "nf4", "int8")),
+            (DecoderKernels.COMPILED, (None, "nf4-dq", "fp8", "w8a8")),
+        )
+        for form in forms
+    ]
+    settings = [changed(BASE, **case) for case in cases]
+    outcomes: list[TraceOutcome] = []
+    subject = Subject(config=config)
+    trace_all([TraceRequest(subject=subject, settings=each) for each in settings], outcomes.append)
+    architecture = read_architecture(config, name="wide", source="test")
+    for case, each, outcome in zip(cases, settings, outcomes, strict=True):
+        assert outcome.trace is not None, outcome.error
+        estimate = estimate_memory(architecture, each)
+        workspace = sum(
+            part.bytes for part in estimate.components if part.name == "cuBLAS workspace"
+        )
+        found = estimate.peak_allocated_bytes.expected - workspace
+        assert found == pytest.approx(outcome.trace.peak_allocated_bytes, rel=TOLERANCE), case

@@ -9,16 +9,13 @@ from memory_models.activations.encoder import trains_encoder
 from memory_models.activations.layers import LayerTotals
 from memory_models.architecture import Architecture
 from memory_models.rounding import block_bytes
-from memory_models.settings import TrainingSettings
+from memory_models.settings import DecoderKernels, Quantization, TrainingSettings
 from memory_models.states.layer_inputs import (
     boundary_bytes,
     int8_input_bytes,
     int8_streamed_bytes,
 )
 from memory_models.states.precision import precision
-
-IN_FLIGHT = 2
-"""Inputs on their way to the host or back (training/streaming/layer_inputs.py)."""
 
 
 def layer_major_totals(
@@ -39,19 +36,36 @@ def layer_major_totals(
     entry = passes * b if on_host and trains_encoder(architecture, settings.method) else 0
     # In backward one input is read while the next one comes back.
     inputs = b if on_host else layers * passes * b
-    below = passes + IN_FLIGHT if on_host else 2 * passes
+    # Below all other layers, only the inputs of the first one are left.
+    below = passes if on_host else 2 * passes - 2
     int8 = int8_input_bytes(architecture, settings) - int8_streamed_bytes(architecture, settings)
+    result = _result_bytes(settings, b)
     return one._replace(
-        backward=one.backward - int8,
-        first_backward=one.first_backward - int8,
+        backward=one.backward - int8 + result,
+        first_backward=one.first_backward - int8 + result,
         all_kept=inputs + passes * b + entry,
-        # The input that a layer reads counts as ``boundary``, and so the next one does here. The
-        # gradient of its own pass belongs to the layer's program; but the layer's result and its
-        # gradient stay to the end of backward, as their names are still in use.
-        last_kept=(1 - IN_FLIGHT) * b if on_host else 0,
-        # Below all other layers, only the inputs of the first one are left.
+        # The gradient of the pass at work belongs to the layer's program, and the input that the
+        # layer reads is its ``boundary``.
+        last_kept=b if on_host else 2 * b,
         below_trained=below * b + entry,
     )
+
+
+def _result_bytes(settings: TrainingSettings, b: int) -> int:
+    """Bytes of the layer's result, which stays to the end of its backward.
+
+    A checkpointed layer computes none, as its recomputation ends at the last tensor that backward
+    reads. Compiled kernels end it one product later, whose output is as large, but for products of
+    int8 rows, which are rounded first; bitsandbytes' int8 products hold a copy of it.
+    Source: traces (tests/tracing/test_streamed.py).
+    """
+    form = settings.base.quantization
+    if (
+        settings.kernels.decoder_kernels is DecoderKernels.COMPILED
+        and form is not Quantization.W8A8
+    ):
+        return 0
+    return 2 * b if form is Quantization.INT8 else b
 
 
 def tables_bytes(architecture: Architecture, settings: TrainingSettings) -> int:

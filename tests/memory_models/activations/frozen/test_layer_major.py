@@ -8,7 +8,13 @@ from memory_models.activations.frozen.layer_major import (
     tables_bytes,
 )
 from memory_models.activations.layers import LayerTotals
-from memory_models.settings import TrainingSettings, from_flat
+from memory_models.settings import (
+    DecoderKernels,
+    Quantization,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
 from tests.support.small_models import CONFIGS
 from tsplanner.models.source import read_architecture
 
@@ -37,20 +43,29 @@ def settings(*, on_host: bool) -> TrainingSettings:
 
 def test_inputs_on_the_device_are_those_of_all_layers_and_passes() -> None:
     """4 x 3 inputs and 3 results of 10 bytes; at the last layer all inputs, two gradients of other
-    passes, and the result and gradient of the one at work, besides what its program counts.
+    passes, and the result of the one at work, whose gradient its program counts.
     """
     found = layer_major_totals(LLAMA, settings(on_host=False), ONE)
     assert found.all_kept == 10 * (12 + 3)
-    assert found.all_kept - found.last_kept + found.boundary == 10 * (12 + 2 + 2)
-    assert found.below_trained + found.boundary == 10 * (3 + 2 + 2)
+    assert found.all_kept - found.last_kept + found.boundary == 10 * (12 + 2)
+    assert found.below_trained + found.boundary == 10 * (3 + 2)
+    assert found.backward == found.first_backward == 100 + 10
+
+
+def test_compiled_kernels_do_not_keep_the_result() -> None:
+    """Its place is taken by a product that a checkpointed layer keeps; int8 rows keep both."""
+    compiled = changed(settings(on_host=False), kernels=DecoderKernels.COMPILED)
+    assert layer_major_totals(LLAMA, compiled, ONE).backward == 100
+    rounded = changed(compiled, quantization=Quantization.W8A8, upcast_unquantized=False)
+    assert layer_major_totals(LLAMA, rounded, ONE).backward == 110
 
 
 def test_inputs_on_the_host_leave_two_on_the_device() -> None:
-    """The one that is read and the one that comes."""
+    """The one that is read and the one that comes; and two gradients of other passes."""
     found = layer_major_totals(LLAMA, settings(on_host=True), ONE)
     assert found.all_kept == 10 * (1 + 3)
-    assert found.all_kept - found.last_kept + found.boundary == 10 * (2 + 2 + 2)
-    assert found.below_trained + found.boundary == 10 * (2 + 2 + 2)
+    assert found.all_kept - found.last_kept + found.boundary == 10 * (2 + 2)
+    assert found.below_trained + found.boundary == 10 * (2 + 2)
 
 
 def test_the_host_holds_the_inputs_in_the_dtype_of_the_stream() -> None:
