@@ -12,8 +12,8 @@ import pytest
 from tests.support import tiny
 from tests.support.terminal import Terminal
 from tsplanner.commands.views.bars import followed, step_bar, step_bars, title
-from tsplanner.commands.work.pace import Pace
 from tsplanner.probe.runner import Tail
+from tsplanner.report.records.pace import Pace
 from tsplanner.training.job import Job, JobKind
 
 

@@ -121,3 +121,14 @@ def test_a_record_is_written_whole_and_reads_back(tmp_path: Path) -> None:
     assert record.memory.peak_allocated_bytes is None
     write_record(tmp_path / "run", replace(record, steps=9))
     assert parse_record(path.read_bytes()).steps == 9
+
+
+def test_a_full_run_tells_its_peak_of_memory_at_times(tmp_path: Path) -> None:
+    """With the first step, and not again within half a minute; a trial never does."""
+    found = recorder(tmp_path, JobKind.TRAIN)
+    found.begin(0)
+    for step in (1, 2):
+        found.step(step=step, epoch=step / 4, logs={"loss": 2.0})
+    first, second = lines(tmp_path)
+    assert 2**20 < first["process_bytes"] <= (found.finish(Status.OK).memory.process_bytes or 0)
+    assert "process_bytes" not in second

@@ -11,10 +11,10 @@ from typing import Any
 
 from memory_models.units import counted
 from tsplanner.commands.views.screen import interactive
-from tsplanner.commands.work.pace import Pace
 from tsplanner.console import rich_console
 from tsplanner.probe.runner import METRICS_FILE, Tail
 from tsplanner.report.probe_table import candidate_words
+from tsplanner.report.records.pace import Pace
 from tsplanner.training.job import Job
 
 LOOK_SECONDS = 0.2

@@ -10,7 +10,6 @@ from memory_models.frozen import frozen
 from memory_models.units import MIB, counted
 from tsplanner import runs
 from tsplanner.commands.views.bars import step_bar
-from tsplanner.commands.work.pace import Pace
 from tsplanner.commands.work.trackers import Tracker
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.forecast import BYTES_PER_TRAINED_PARAMETER
@@ -22,6 +21,7 @@ from tsplanner.probe.runner import Server, run_job
 from tsplanner.report.card import write_card
 from tsplanner.report.files import write_run_report
 from tsplanner.report.page import Remark
+from tsplanner.report.records.pace import pace_of
 from tsplanner.report.serving import place_in
 from tsplanner.report.text import duration
 from tsplanner.training.job import Job, JobKind, Status
@@ -117,12 +117,5 @@ def _train(run: FullRun) -> Record:
     epochs = round(epochs_of(plan.learning, plan.time.steps_per_epoch), 2)
     words = f"train  {counted(plan.dataset.lengths.rows_kept, 'row')}, {counted(epochs, 'epoch')}"
     title = f"{words}, about {duration(plan.time.total_seconds)}"
-    pace = Pace(plan.time.total_steps, tokens_per_step(plan))
-    with step_bar(title, plan.time.total_steps, shown=run.shown, pace=pace) as on_metrics:
+    with step_bar(title, plan.time.total_steps, shown=run.shown, pace=pace_of(plan)) as on_metrics:
         return run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)
-
-
-def tokens_per_step(plan: Plan) -> float | None:
-    """Mean positions of the rows of an optimizer step, without padding; None: no rows are known."""
-    lengths = plan.dataset.lengths
-    return lengths.mean * plan.hardware.effective_batch_size if lengths.rows_kept else None

@@ -36,6 +36,9 @@ EVAL_MARKS_FILE = "eval_rows.jsonl"
 PROBE_WARMUP_STEPS = 2
 """Steps with one-time costs: kernels are chosen, optimizer states made, segments reserved."""
 
+MEMORY_SECONDS = 30.0
+"""Time between two lines of a full run that tell the peak of memory: the driver is slow to ask."""
+
 
 class Recorder:
     """Collects and writes the figures of one job; only the first process writes lines."""
@@ -60,6 +63,8 @@ class Recorder:
         self.values: ValuesChecked | None = None
         self.unchecked: Unchecked | None = None
         self._memory: MeasuredMemory | None = None
+        self._asked = float("-inf")
+        """When the peak of memory was asked for, by the monotonic clock."""
         self._began = time.monotonic()
         self._seconds_before = 0.0
 
@@ -89,8 +94,18 @@ class Recorder:
                 "loss": _finite(logs.get("loss")),
                 "learning_rate": _finite(logs.get("learning_rate")),
                 "grad_norm": _finite(logs.get("grad_norm")),
+                **self._peak(),
             }
         )
+
+    def _peak(self) -> dict[str, int]:
+        """The peak of this process so far, now and then, for whoever watches a full run."""
+        now = time.monotonic()
+        if self.job.kind is not JobKind.TRAIN or now - self._asked < MEMORY_SECONDS:
+            return {}
+        self._asked = now
+        found = self.meter.peaks().process
+        return {} if found is None else {"process_bytes": found}
 
     def evaluation(self, *, step: int, epoch: float, rows: Sequence[tuple[float, int]]) -> float:
         """Write one evaluation of held-out rows (mean loss, tokens); returns the loss per token."""

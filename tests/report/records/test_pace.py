@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tsplanner.commands.work.pace import LINES, RECENT_STEPS, Pace
+from tsplanner.report.records.pace import LINES, RECENT_STEPS, Pace
 
 
 def test_speed_and_time_left_are_those_of_the_newest_steps() -> None:
