@@ -56,12 +56,19 @@ class Owner:
     left: bool = False
     """The process ended in good order."""
 
+    @property
+    def since_words(self) -> str:
+        """When it began: the time of today, or the day as well."""
+        today = time.localtime(self.since)[:3] == time.localtime()[:3]
+        return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", time.localtime(self.since))
+
     def words(self) -> str:
         """Who it is, for the middle of a sentence."""
-        today = time.localtime(self.since)[:3] == time.localtime()[:3]
-        since = time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", time.localtime(self.since))
         process = self.process
-        return f"tsplanner {self.verb}, process {process.pid} on host {process.node}, since {since}"
+        return (
+            f"tsplanner {self.verb}, process {process.pid} on host {process.node}, "
+            f"since {self.since_words}"
+        )
 
 
 def read_owner(folder: Path) -> Owner | None:

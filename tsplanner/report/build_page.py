@@ -8,11 +8,13 @@ from pathlib import Path
 from memory_models.frozen import frozen
 from tsplanner.report.page import Page, Paragraph, Section, words
 from tsplanner.report.records.comparable import Axis
+from tsplanner.report.records.progress import Progress
 from tsplanner.report.records.run_record import LeftOut, RunSummary
 from tsplanner.report.sections import overview
 from tsplanner.report.sections import per_run as of_runs
 from tsplanner.report.sections.comparisons import comparison
 from tsplanner.report.sections.headline import headline
+from tsplanner.report.sections.progress import progress
 from tsplanner.report.sections.search import searches
 
 
@@ -55,3 +57,19 @@ def build_page(runs: Sequence[RunSummary], about: About) -> Page:
         first,
     ]
     return Page(title=title, sections=tuple(section for section in ordered if section is not None))
+
+
+def live_page(found: Sequence[Progress], page: Page, where: Path) -> Page:
+    """A page of the report under the progress of what is not over.
+
+    The results of a run that is not over are its progress, and there is no advice before anything
+    was evaluated.
+    """
+    alone = found[0] if len(found) == 1 and found[0].folder == where else None
+    rest = page.sections
+    if alone is not None and alone.is_open:
+        evaluated = any(section.name == "headline" for section in rest)
+        hidden = {"results"} if evaluated else {"results", "advice"}
+        rest = tuple(section for section in rest if section.name not in hidden)
+    title = page.title if alone is None else words("title_run", run=alone.name)
+    return Page(title=title, sections=(progress(found, where, drawn=alone is None), *rest))

@@ -45,7 +45,7 @@ def test_a_pipe_is_told_how_a_full_run_goes_on(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines() == [
         "train  40 steps",
         "step 2/40  loss 1.000 · 2 s/step · 50 tokens/s · about 76 s left",
-        "step 3/40  loss 1.000 · eval 0.500",
+        "step 3/40  loss 1.000 · 2 s/step · 50 tokens/s · about 74 s left · eval 0.500",
     ]
 
 

@@ -26,6 +26,7 @@ def test_an_evaluation_is_no_step() -> None:
     for step in (1, 2):
         pace.see({"step": step, "loss": 1.0, "seconds": 2.0 * step})
     pace.see({"step": 2, "eval_loss": 0.4321, "seconds": 11.0})
+    assert pace.words == "loss 1.000 · 2 s/step · about 16 s left · eval 0.432"
     pace.see({"step": 3, "loss": 0.9, "seconds": 13.0})
     assert pace.step_seconds == pytest.approx(2.0)
     assert pace.words == "loss 0.900 · 2 s/step · about 14 s left · eval 0.432"

@@ -31,7 +31,7 @@ VERBS = {
     "report": "every run on one page (HTML, Markdown), compared where they may be",
     "models": "which models are known by name, how they are sized, what was measured",
     "gpus": "which cards and rented machines are known by name, with their datasheets",
-    "serve": 'the page "Will it fit?" with this machine\'s cards, and answers as JSON',
+    "serve": 'the page "Will it fit?" with this machine\'s cards, or runs while they go on',
     "mcp": "plans, estimates, checks and reports for assistants that speak MCP, over stdio",
     "state": "what probes taught about this machine, and how to forget it",
     "doctor": "which parts of the training environment work here, and how to fix the rest",

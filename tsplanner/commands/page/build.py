@@ -56,11 +56,11 @@ def page(engine: str, found: Mapping[str, object], embedded: Mapping[str, str]) 
     from tsplanner.report.render.templates import template  # jinja2, which no answer needs
 
     return template("will_it_fit.html.jinja").render(
-        style=_asset("page.css"),
-        script=_asset("page.js"),
-        engine=_asset(engine),
+        style=asset("page.css"),
+        script=asset("page.js"),
+        engine=asset(engine),
         facts=_inside(found),
-        messages=_inside(json.loads(_asset("messages.json"))),
+        messages=_inside(json.loads(asset("messages.json"))),
         embedded=embedded,
         version=__version__,
     )
@@ -174,7 +174,8 @@ def _run(line: list[str], folder: Path) -> None:
         raise TsplannerError(f"{line[0]} ended with status {done.returncode}: {last:.300}")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file of ``assets``."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The page and its answers on loopback, for the person who started it and nobody else.
+"""A page and its answers on loopback, for the person who started it and nobody else.
 
 A token in the address keeps out other users of the machine. A page of the web can neither read an
 answer nor ask for one: the host and the origin must be ours, a question must be JSON, which a
@@ -22,7 +22,7 @@ from tsplanner.commands.page.answer import answer
 from tsplanner.commands.page.build import served_page
 from tsplanner.commands.parts.documents import document_of
 from tsplanner.commands.plan import planned
-from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
+from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, TsplannerError, UsageError
 from tsplanner.hardware.describe import parse_gpus
 from tsplanner.hardware.detect import detect_machine
 
@@ -42,6 +42,8 @@ HEADERS = {
 STATUS = {EXIT_OK: HTTPStatus.OK, EXIT_NO_PLAN: HTTPStatus.UNPROCESSABLE_ENTITY}
 """Of an answer by the exit status that the command line would have."""
 Reply = tuple[HTTPStatus, dict[str, Any]]
+PageOf = Callable[[dict[str, str]], str]
+"""A page by the values of the query in its address."""
 
 
 class Server(ThreadingHTTPServer):
@@ -49,7 +51,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, page: PageOf | None = None) -> None:
+        """``page`` takes the place of "Will it fit?", and there are no other answers then."""
+        self.page = page or will_it_fit
+        self.answers = ANSWERS if page is None else {}
         self.token = secrets.token_urlsafe(16)
         self.one_at_a_time = threading.Lock()
         """Answers share caches, and one of them takes milliseconds."""
@@ -77,21 +82,30 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """The page."""
         asked = urlsplit(self.path)
-        token = (parse_qs(asked.query).get("token") or [""])[0]
+        query = {name: values[0] for name, values in parse_qs(asked.query).items()}
         if not self._is_ours():
             self._refuse(HTTPStatus.FORBIDDEN, "This server answers to its own address alone.")
         elif asked.path != "/":
-            self._refuse(HTTPStatus.NOT_FOUND, "There is the page, /api/estimate and /api/plan.")
-        elif not self._knows(token):
+            there = ", ".join(["the page", *self.server.answers])
+            self._refuse(HTTPStatus.NOT_FOUND, f"There is no more than {there}.")
+        elif not self._knows(query.get("token", "")):
             self._refuse(HTTPStatus.FORBIDDEN, "Open the address that tsplanner serve printed.")
         else:
-            self._send(HTTPStatus.OK, "text/html", served_page(own_cards()))
+            self._show(query)
+
+    def _show(self, query: dict[str, str]) -> None:
+        try:
+            text = self.server.page(query)
+        except (TsplannerError, OSError, ValueError) as error:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error) or type(error).__name__)
+            return
+        self._send(HTTPStatus.OK, "text/html", text)
 
     def do_POST(self) -> None:
         """An estimate or a plan."""
         # A connection whose body was not read cannot carry another request.
         self.close_connection = True
-        answers = ANSWERS.get(urlsplit(self.path).path)
+        answers = self.server.answers.get(urlsplit(self.path).path)
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if not self._is_ours():
             self._refuse(HTTPStatus.FORBIDDEN, "This server answers to its own address alone.")
@@ -100,7 +114,8 @@ class Handler(BaseHTTPRequestHandler):
                 HTTPStatus.UNAUTHORIZED, "Send the token of the page's address: Bearer TOKEN."
             )
         elif answers is None:
-            self._refuse(HTTPStatus.NOT_FOUND, "There are /api/estimate and /api/plan.")
+            there = ", ".join(self.server.answers) or "nothing to ask"
+            self._refuse(HTTPStatus.NOT_FOUND, f"There is no more than {there}.")
         elif self.headers.get_content_type() != "application/json":
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send application/json.")
         else:
@@ -150,6 +165,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the terminal belongs to the person who started the server."""
+
+
+def will_it_fit(query: dict[str, str]) -> str:
+    """The page "Will it fit?" with this machine's cards, whatever its address asks."""
+    return served_page(own_cards())
 
 
 def estimate_reply(asked: dict[str, Any]) -> Reply:

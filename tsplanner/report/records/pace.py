@@ -32,6 +32,8 @@ class Pace:
         """Peak of the first process so far; None: no line has said it yet."""
         self._times: deque[tuple[int, float]] = deque(maxlen=RECENT_STEPS + 1)
         """(step, seconds since the start) of the newest steps."""
+        self._before: float | None = None
+        """Seconds of a step before the newest evaluation."""
 
     def see(self, row: dict[str, Any]) -> None:
         """Take in a line: of a step, or of an evaluation."""
@@ -41,13 +43,16 @@ class Pace:
             self.process_bytes = int(row["process_bytes"])
         if row.get("eval_loss") is not None:
             self.evaluated = float(row["eval_loss"])
-            self._times.clear()  # the seconds of an evaluation are no step's
+            # The seconds of an evaluation are no step's; until the next steps the old speed holds.
+            self._before = self.step_seconds
+            self._times.clear()
         if row.get("loss") is not None:
             self.loss = float(row["loss"])
         seconds = row.get("seconds")
         if seconds is None:
             return
         if self._times and (self.step <= self._times[-1][0] or seconds < self._times[-1][1]):
+            self._before = None
             self._times.clear()  # a resumed run counts anew
         self._times.append((self.step, float(seconds)))
 
@@ -55,7 +60,7 @@ class Pace:
     def step_seconds(self) -> float | None:
         """Mean seconds of the newest steps; None before there are two lines."""
         if len(self._times) < 2:
-            return None
+            return self._before
         (first, began), (last, ended) = self._times[0], self._times[-1]
         return (ended - began) / (last - first)
 

@@ -29,6 +29,8 @@ class Trial:
     """None: it has no record, for it was stopped or is still running."""
     evaluations: Points
     """(step, held-out loss in nats per token), the untrained model's apart."""
+    step: float = 0
+    """The newest step."""
 
     @property
     def best(self) -> float | None:
@@ -55,6 +57,7 @@ def _trial(folder: Path) -> Trial | None:
             seed=int(learning["seed"]),
             status=_status(folder),
             evaluations=tuple(point for point in points(lines, "eval_loss") if point[0] > 0),
+            step=max((step for step, _ in points(lines, "seconds")), default=0),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

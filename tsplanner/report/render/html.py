@@ -6,6 +6,7 @@ from functools import partial
 
 from markupsafe import Markup
 
+from memory_models.frozen import frozen
 from memory_models.units import format_bytes
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Block, Chart, LineChart, Original, Page, Text, words
@@ -14,10 +15,22 @@ from tsplanner.report.render.charts import chart
 from tsplanner.report.render.templates import template
 
 
-def html(page: Page, language: Language, other: str | None = None) -> str:
+@frozen
+class Live:
+    """What makes a page follow a run."""
+
+    script: str
+    """Asks a server for the page anew."""
+    seconds: float
+    """Until the script asks again."""
+
+
+def html(page: Page, language: Language, other: str | None = None, live: Live | None = None) -> str:
     """The page in a language; ``other``: the file with the other one, to link to."""
     return template("page.html.jinja").render(
         page=page,
+        live=live,
+        script=Markup(live.script if live else ""),
         language=language,
         other=other,
         translate=partial(_translate, language),
