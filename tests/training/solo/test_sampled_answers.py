@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 from dataclasses import replace
@@ -14,11 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from memory_models.generation import cache_bytes, generation_bytes  # noqa: E402
-from memory_models.settings import Attention, Dtype, TrainingSettings, from_flat  # noqa: E402
-from tests.support import chatts_plan, multi_lora, tiny  # noqa: E402
-from tsplanner.models.source import read_architecture  # noqa: E402
+from tests.support import chatts_plan, multi_lora, tiny, two_ranks  # noqa: E402
 from tsplanner.planner.plan import Plan  # noqa: E402
+from tsplanner.probe.runner import run_job  # noqa: E402
 from tsplanner.training import answers  # noqa: E402
 from tsplanner.training.batches import EncodedSample  # noqa: E402
 from tsplanner.training.job import Extras, Job, JobKind, SampledAnswers, Status  # noqa: E402
@@ -192,68 +189,6 @@ def test_a_models_own_settings_do_not_bend_a_greedy_answer() -> None:
     assert model.generation_config is own
 
 
-# ---- formula against a real generation
-
-
-def tiny_model() -> Any:
-    """The tiny text model in fp32, drawn anew."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(**tiny.CONFIG, attn_implementation="eager")
-    return AutoModelForCausalLM.from_config(config).eval()
-
-
-ROW = from_flat(
-    TrainingSettings,
-    model_dtype=Dtype.FP32,
-    autocast=None,
-    attention=Attention.EAGER,
-    sequence_length=96,
-)
-
-
-def highest(changes: list[int]) -> int:
-    """The highest running sum."""
-    now = peak = 0
-    for change in changes:
-        now += change
-        peak = max(peak, now)
-    return peak
-
-
-def test_the_cache_is_as_large_as_the_formula_says() -> None:
-    """3 layers x 2 x 2 heads of 8 x 64 positions x 4 bytes are 24,576."""
-    with torch.no_grad():
-        found = tiny_model()(torch.zeros(1, 64, dtype=torch.long), use_cache=True)
-    real = sum(each.keys.nbytes + each.values.nbytes for each in found.past_key_values.layers)
-    shape = read_architecture(tiny.CONFIG, name="tiny", source="test")
-    assert real == cache_bytes(shape, ROW, 64) == 24_576
-
-
-def test_a_real_generation_stays_below_the_bound() -> None:
-    """What PyTorch's profiler sees of 80 prompt tokens and 16 new ones, against both."""
-    from torch.profiler import ProfilerActivity, profile
-
-    tokenizer: Any = Words()
-    tokenizer.pad_token_id = 0
-    answerer = answers.Answerer(tiny_model(), tokenizer, contextlib.nullcontext)
-    prompt = EncodedSample(input_ids=[5] * 80, labels=[-100] * 80)
-    watch = answers.Watch(float("inf"), lambda: False, lambda: None)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        made = answerer.generated(prompt, most=16, ends=[0], watch=watch)
-    assert len(made) == 16
-    events = profiler.profiler.kineto_results.events()
-    memory = [event for event in events if event.name() == "[memory]"]
-    memory.sort(key=lambda event: event.start_ns())
-    shape = read_architecture(tiny.CONFIG, name="tiny", source="test")
-    peak = highest([event.nbytes() for event in memory])
-    assert cache_bytes(shape, ROW, 96) < peak <= generation_bytes(shape, ROW, 96)
-
-
-# ---- whole runs
-
-
 def trained(plan: Plan, folder: Path, *, asked: SampledAnswers | None, **job: Any) -> list[Any]:
     """The lines of metrics.jsonl of a full run."""
     extras = Extras(check_values=False, samples=asked)
@@ -323,3 +258,19 @@ def test_a_run_that_goes_on_has_each_answer_once(tmp_path: Path) -> None:
     trained(plan, folder, asked=ASKED, resume=True)
     places = [(line["step"], line["row"]) for line in lines(folder)]
     assert places == [(line["step"], line["row"]) for line in lines(tmp_path / "whole")]
+
+
+@pytest.mark.slow
+def test_of_two_processes_the_first_answers_and_the_other_waits(tmp_path: Path) -> None:
+    """Losses of DDP on two CPUs are the same with and without, and each answer is there once."""
+    plan = tiny.with_learning(two_ranks.plan(tmp_path), validation_fraction=0.2)
+    found = {}
+    for name, samples in (("without", None), ("with", ASKED)):
+        extras = Extras(samples=samples)
+        folder = str(tmp_path / name)
+        job = Job(kind=JobKind.TRAIN, plan=plan, folder=folder, threads=1, extras=extras)
+        record = run_job(job, time_limit_seconds=200)
+        assert record.status is Status.OK, record.message
+        found[name] = multi_lora.lines_in(tmp_path / name)
+    assert found["with"] == found["without"]
+    assert [line["step"] for line in lines(tmp_path / "with")] == [0, 0, 4, 4, 8, 8]
