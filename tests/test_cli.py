@@ -53,11 +53,11 @@ FLAGS = {
     "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
-    "--lora-rank --pack --plan --random-weights --report-to --resume --run-folder --saves "
-    "--storage --trials --trust-remote-code",
+    "--lora-rank --pack --plan --random-weights --report-to --resume --run-folder "
+    "--sample-answers --sample-tokens --saves --storage --trials --trust-remote-code",
     "train": "--force --json --no-value-check --plan --random-weights --report-to --resume "
     "--run-folder "
-    "--saves --trust-remote-code",
+    "--sample-answers --sample-tokens --saves --trust-remote-code",
     "merge": "--cpu --force --json --model-dtype --output --trust-remote-code",
     "export": "--command --force --json --nodes --output --plan --random-weights --rows "
     "--run-folder --saves --template --time-limit --weights",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from memory_models.device import Machine
@@ -25,8 +26,13 @@ from tsplanner.commands.views.run import (
     use_lines,
 )
 from tsplanner.commands.work.full_run import FullRun, disk_bytes, start_full_run
+from tsplanner.commands.work.sampled_answers import (
+    add_samples_arguments,
+    asked_samples,
+    begun_with,
+    sized,
+)
 from tsplanner.commands.work.trackers import (
-    Tracker,
     add_trackers_argument,
     require_trackers,
 )
@@ -52,7 +58,7 @@ from tsplanner.probe.measured_plan import with_probe
 from tsplanner.probe.preflight import refuse_what_has_no_room
 from tsplanner.probe.runner import JOB_FILE
 from tsplanner.processes.signals import signals_as_interrupts
-from tsplanner.training.job import Status
+from tsplanner.training.job import Extras, Status
 from tsplanner.trust import add_trust_argument
 from tsplanner.tune.study.storage import holds_study
 
@@ -85,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not let a ChatTS model answer held-out rows at the end (a minute at most)",
     )
     add_trackers_argument(parser)
+    add_samples_arguments(parser)
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
@@ -103,9 +110,7 @@ class TrainOptions:
     """Train even where less memory is free than the plan needs, or files changed since."""
     random_weights: bool = False
     """Train a model that has no weights from random ones."""
-    check_values: bool = True
-    """Let a ChatTS model answer held-out rows at the end, and check the values."""
-    report_to: tuple[Tracker, ...] = ()
+    extras: Extras = Extras()
     as_json: bool = False
 
 
@@ -119,8 +124,11 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             resume=namespace.resume,
             force=namespace.force,
             random_weights=namespace.random_weights,
-            check_values=not namespace.no_value_check,
-            report_to=namespace.report_to,
+            extras=Extras(
+                check_values=not namespace.no_value_check,
+                report_to=tuple(map(str, namespace.report_to)),
+                samples=asked_samples(namespace),
+            ),
             as_json=namespace.json,
         )
     )
@@ -155,7 +163,7 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
     machine.
     """
     install.require("train", install.TRAINING)
-    require_trackers(options.report_to)
+    require_trackers(options.extras.report_to)
     plan, file, found = plan_and_folder(
         options.plan_path, options.saves, options.run_folder, resume=options.resume
     )
@@ -169,6 +177,8 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
         if any(found.glob("report.*")):
             say_finished(done, as_json=as_json)
             return EXIT_OK
+    before = begun_with(found) if found is not None and options.resume else None
+    samples = sized(plan, options.extras.samples or before)
     # A run that is refused must leave no folder, so this comes before one is made. A run that is
     # resumed was started with the flag, or before there was one.
     allowed = options.random_weights or options.resume
@@ -187,8 +197,7 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
             resume=options.resume,
             anew=over and options.force,
             shown=not as_json,
-            check_values=options.check_values,
-            report_to=options.report_to,
+            extras=replace(options.extras, samples=samples),
         )
         return train_in(full, is_new=found is None, as_json=as_json)
 

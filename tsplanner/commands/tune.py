@@ -28,7 +28,13 @@ from tsplanner.commands.views.run import (
 )
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
 from tsplanner.commands.work.full_run import FullRun, start_full_run
-from tsplanner.commands.work.trackers import Tracker, add_trackers_argument, require_trackers
+from tsplanner.commands.work.sampled_answers import (
+    add_samples_arguments,
+    asked_samples,
+    begun_with,
+    sized,
+)
+from tsplanner.commands.work.trackers import add_trackers_argument, require_trackers
 from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, refuse_led
@@ -39,7 +45,7 @@ from tsplanner.probe.finished import FinishedRun, finished_run, is_over
 from tsplanner.probe.runner import JOB_FILE, Server
 from tsplanner.processes.signals import signals_as_interrupts
 from tsplanner.report.page import Both
-from tsplanner.training.job import Status
+from tsplanner.training.job import Extras, Status
 from tsplanner.trust import add_trust_argument
 from tsplanner.tune import flow, joining
 from tsplanner.tune.budget.words import budget_document, renewal_words, took_words
@@ -115,6 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_random_weights_argument(parser)
     add_force_argument(parser, "with --resume, train the full run anew")
     add_trackers_argument(parser)
+    add_samples_arguments(parser)
     add_trust_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16", help="ranks to try")
@@ -146,6 +153,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         force=namespace.force,
         random_weights=namespace.random_weights,
         report_to=tuple(map(str, namespace.report_to)),
+        samples=asked_samples(namespace),
     )
     require_trackers(namespace.report_to)
     if namespace.join is not None:
@@ -213,6 +221,7 @@ def search_in(claimed: RunFolder, opened: flow.OpenedSearch, *, as_json: bool) -
 
 def search_and_train(opened: flow.OpenedSearch, server: Server | None, *, as_json: bool) -> int:
     """Search and full run on a server that is up, where there is one; 0 if the run finished."""
+    sized(opened.plan, opened.options.samples)
     prepared = flow.prepare(opened)
     budgeted = prepared.controller is not None
     view = view_for(None if budgeted else prepared.trials, as_json=as_json)
@@ -246,16 +255,22 @@ def train_best(
     prepared: flow.PreparedSearch, decision: Decision, server: Server | None, *, as_json: bool
 ) -> int:
     """Run the full run with the settings decided on; 0 if it finished."""
+    options, plan = prepared.opened.options, flow.final_plan(prepared, decision)
     folder, sentence = prepared.opened.folder, decision_sentence(decision)
+    try:
+        samples = sized(plan, options.samples or begun_with(folder))
+    except TsplannerError as error:
+        samples = None  # the search began with room for them; a wider rank has none
+        print(error, file=sys.stderr)
     full = FullRun(
-        plan=flow.final_plan(prepared, decision),
+        plan=plan,
         folder=folder,
-        saves=prepared.opened.options.location.saves,
+        saves=options.location.saves,
         # A search may have been cut off during its full run, which then goes on.
         resume=(folder / JOB_FILE).is_file(),
-        anew=prepared.opened.options.force and is_over(folder),
+        anew=options.force and is_over(folder),
         shown=not as_json,
-        report_to=tuple(map(Tracker, prepared.opened.options.report_to)),
+        extras=Extras(report_to=options.report_to, samples=samples),
         server=server,
         remarks=[Both(english=sentence, chinese=decision_sentence(decision, CHINESE))],
     )

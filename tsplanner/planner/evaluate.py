@@ -24,10 +24,11 @@ from tsplanner.planner.forecast import (
 )
 from tsplanner.planner.gather.refine import refined_for
 from tsplanner.planner.packing import passes_per_step, settings_of_pass, usual_passes
-from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
+from tsplanner.planner.plan import Corrections, DatasetRef, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import (
     HardwareSettings,
+    LearningSettings,
     training_settings,
 )
 from tsplanner.throughput.errors import relative_error
@@ -111,17 +112,8 @@ def evaluate(
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    longest = request.dataset.longest_of(hardware.batch)
-    patches = request.dataset.patches_of(hardware.batch) if request.architecture.encoder else 0
-    settings = training_settings(request.learning, hardware, longest, patches)
-    if hardware.batch.is_packed:
-        lengths = request.dataset.lengths
-        steps = passes_per_step(lengths, hardware.batch)
-        settings = replace(
-            changed(settings, gradient_accumulation_steps=steps),
-            # A pass has the most attention scores where the longest rows fill it.
-            row_length=min(lengths.longest, longest),
-        )
+    reads_series = request.architecture.encoder is not None
+    settings = step_settings(request.learning, hardware, request.dataset, reads_series=reads_series)
     device = None if request.on_cpu else _fullest(request, hardware)
     known = refined_for(request, hardware)
     memory = estimate_memory(
@@ -143,6 +135,27 @@ def evaluate(
         verdict=verdict,
         free_bytes=free,
         explanation=explanation,
+    )
+
+
+def step_settings(
+    learning: LearningSettings,
+    hardware: HardwareSettings,
+    dataset: DatasetRef,
+    *,
+    reads_series: bool,
+) -> TrainingSettings:
+    """The settings of the step that memory is sized for: that of the longest batch."""
+    longest = dataset.longest_of(hardware.batch)
+    patches = dataset.patches_of(hardware.batch) if reads_series else 0
+    settings = training_settings(learning, hardware, longest, patches)
+    if not hardware.batch.is_packed:
+        return settings
+    steps = passes_per_step(dataset.lengths, hardware.batch)
+    return replace(
+        changed(settings, gradient_accumulation_steps=steps),
+        # A pass has the most attention scores where the longest rows fill it.
+        row_length=min(dataset.lengths.longest, longest),
     )
 
 

@@ -9,10 +9,11 @@ from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.process_records import read_record
-from tsplanner.training.job import JobKind, Status
+from tsplanner.training.job import ANSWERS_FILE, JobKind, Status
 from tsplanner.training.record import Record
 
 RUN_FILES = (
+    ANSWERS_FILE,
     "adapter",
     "model",
     "merged",

@@ -12,6 +12,7 @@ from tsplanner.report.records.progress import Progress
 from tsplanner.report.records.run_record import LeftOut, RunSummary
 from tsplanner.report.sections import overview
 from tsplanner.report.sections import per_run as of_runs
+from tsplanner.report.sections.answers import answers
 from tsplanner.report.sections.comparisons import comparison
 from tsplanner.report.sections.headline import headline
 from tsplanner.report.sections.progress import progress
@@ -50,6 +51,7 @@ def build_page(runs: Sequence[RunSummary], about: About) -> Page:
         of_runs.advice(runs),
         *(comparison(axis, runs) for axis in Axis if len(runs) > 1),
         of_runs.curves(runs),
+        answers(runs[0]) if len(runs) == 1 else None,
         of_runs.memory(runs),
         of_runs.plans(runs),
         of_runs.learning(runs[0]) if len(runs) == 1 else None,

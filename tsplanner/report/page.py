@@ -178,7 +178,15 @@ class Charts:
     items: tuple[Chart, ...]
 
 
-Block = Paragraph | Figures | Heading | Bullets | Table | Charts
+@frozen
+class Folded:
+    """Blocks that a reader unfolds."""
+
+    summary: Text
+    blocks: tuple[Block, ...]
+
+
+Block = Paragraph | Figures | Heading | Bullets | Table | Charts | Folded
 
 
 @frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from memory_models.units import format_gib
@@ -116,4 +117,7 @@ def document(run: RunSummary) -> dict[str, Any]:
         "samples_per_second": outcome.samples_per_second,
         "predicted_bytes": predicted_bytes(run),
         "measured_bytes": run.memory.process_bytes,
+        "answers": [
+            asdict(each) for each in losses.answers if each.step == losses.answers[-1].step
+        ],
     }

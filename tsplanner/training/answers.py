@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from memory_models.frozen import frozen
 from tsplanner import runs
@@ -66,7 +67,7 @@ def questions(rows: Iterable[tuple[Conversation, EncodedSample]]) -> Iterator[Qu
             continue
         before, last = row.turns[-2:]
         expected = expected_claims(last.content, row.timeseries, before.content)
-        start = _last_answer(encoded.labels)
+        start = last_answer(encoded.labels)
         if expected and start is not None:
             prompt = EncodedSample(
                 input_ids=encoded.input_ids[:start],
@@ -82,7 +83,7 @@ def questions(rows: Iterable[tuple[Conversation, EncodedSample]]) -> Iterator[Qu
             )
 
 
-def _last_answer(labels: Sequence[int] | Array) -> int | None:
+def last_answer(labels: Sequence[int] | Array) -> int | None:
     """Where the last run of labels begins; None: the row ends without one, or has none."""
     place = len(labels)
     while place and labels[place - 1] == IGNORED_LABEL:
@@ -110,6 +111,17 @@ class Watch(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self.over, device=input_ids.device)
 
 
+@contextmanager
+def plainly(model: Any) -> Iterator[None]:
+    """Let the likeliest token win: a model's own settings may punish tokens that came before."""
+    before = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = before
+
+
 class Answerer:
     """Asks a model in memory; greedy, one row at a time, and nothing of it is trained."""
 
@@ -121,24 +133,40 @@ class Answerer:
 
     def answer(self, question: Question, watch: Watch) -> str:
         """What the model says to a row."""
-        batch = collate([question.prompt], pad_token_id(self.tokenizer))
-        width = len(question.prompt.input_ids)
-        device = self.model.device
-        ids = batch["input_ids"][:, :width].to(device)
-        series = batch["timeseries"].to(device)
-        with usual_attention(self.model), torch.no_grad(), self.autocast():
-            merged = self.model.merged_inputs(ids, torch.ones_like(ids), series)
+        most = min(LONGEST_ANSWER, 2 * question.answer_tokens + 8)
+        ends = [self.tokenizer.eos_token_id]
+        made = self.generated(question.prompt, most=most, ends=ends, watch=watch)
+        return str(self.tokenizer.decode(made, skip_special_tokens=True))
+
+    def generated(
+        self, prompt: EncodedSample, *, most: int, ends: list[int], watch: Watch
+    ) -> list[int]:
+        """Tokens after a prompt, ``most`` of them at most; one of ``ends`` is the last one."""
+        batch = collate([prompt], pad_token_id(self.tokenizer))
+        width = len(prompt.input_ids)
+        ids = batch["input_ids"][:, :width].to(self.model.device)
+        with usual_attention(self.model), plainly(self.model), torch.no_grad(), self.autocast():
+            given, before = self._read(ids, batch.get("timeseries"))
             made = self.model.generate(
-                inputs_embeds=merged.inputs_embeds,
-                attention_mask=merged.attention_mask,
-                max_new_tokens=min(LONGEST_ANSWER, 2 * question.answer_tokens + 8),
+                **given,
+                max_new_tokens=most,
                 do_sample=False,
                 use_cache=True,
                 pad_token_id=pad_token_id(self.tokenizer),
-                eos_token_id=self.tokenizer.eos_token_id,
+                eos_token_id=ends,
                 stopping_criteria=StoppingCriteriaList([watch]),
             )
-        return str(self.tokenizer.decode(made[0], skip_special_tokens=True))
+        found: list[int] = made[0, before:].tolist()
+        return found
+
+    def _read(self, ids: Any, series: Any) -> tuple[dict[str, Any], int]:
+        """What ``generate`` reads of a prompt [1, T], and how many of its tokens it repeats."""
+        mask = torch.ones_like(ids)
+        if not hasattr(self.model, "merged_inputs") or series is None:
+            return {"input_ids": ids, "attention_mask": mask}, ids.shape[1]
+        merged = self.model.merged_inputs(ids, mask, series.to(self.model.device))
+        given = {"inputs_embeds": merged.inputs_embeds, "attention_mask": merged.attention_mask}
+        return given, 0
 
 
 def values_checked(

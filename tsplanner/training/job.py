@@ -10,6 +10,10 @@ from tsplanner.planner.settings import LearningSettings
 
 CANNOT_WRITE = 73
 """Exit status of a worker that could not write its record, as sysexits.h numbers it."""
+ANSWERS_FILE = "answers.jsonl"
+"""In a run's folder: answers to held-out rows after each evaluation, a line each."""
+SAMPLE_SECONDS = 60.0
+"""Time for the answers after one evaluation; an answer that is not whole by then is left out."""
 
 
 class JobKind(StrEnum):
@@ -93,6 +97,31 @@ class SharedTrials:
 
 
 @frozen
+class SampledAnswers:
+    """Held-out rows that a full run answers after each evaluation, the same ones each time."""
+
+    rows: int
+    """Most rows; those that have the room are drawn by the seed of the held-out rows."""
+    new_tokens: int
+    """Most tokens of an answer."""
+    room: int = 0
+    """Most decoder positions of a prompt and its answer, whose bytes the peak of a step covers; 0:
+    nobody has asked yet how many these are."""
+
+
+@frozen
+class Extras:
+    """What a full run does beside training and evaluating."""
+
+    check_values: bool = True
+    """A full run of a ChatTS model ends with answers to held-out rows, whose values are checked."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that a full run reports to, by Trainer's names for them."""
+    samples: SampledAnswers | None = None
+    """None: no rows are answered while the run trains."""
+
+
+@frozen
 class Job:
     """One piece of work for one worker process. Written as job.json in ``folder``."""
 
@@ -110,9 +139,6 @@ class Job:
     """Cap on the CUDA allocator, to stand in for a smaller card; None: none."""
     threads: int | None = None
     """CPU threads of torch; None: torch's own choice."""
-    check_values: bool = True
-    """A full run of a ChatTS model ends with answers to held-out rows, whose values are checked."""
-    report_to: tuple[str, ...] = ()
-    """Trackers that a full run reports to, by Trainer's names for them."""
+    extras: Extras = Extras()
     shared: SharedTrials | None = None
     """Trials that share the base; None: the plan's own learning settings alone."""

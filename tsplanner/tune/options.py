@@ -7,6 +7,7 @@ from pathlib import Path
 
 from memory_models.frozen import frozen
 from tsplanner.runs import SAVES
+from tsplanner.training.job import SampledAnswers
 
 TRIALS = 8
 """Number of trials of a search that has neither a number nor a budget."""
@@ -56,3 +57,5 @@ class TuneOptions:
     """Train a model that has no weights from random ones."""
     report_to: tuple[str, ...] = ()
     """Trackers that the full run reports to."""
+    samples: SampledAnswers | None = None
+    """Held-out rows that the full run answers after each evaluation; None: none."""

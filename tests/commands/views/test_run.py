@@ -50,6 +50,14 @@ def test_values_that_could_not_be_checked_are_told_of(tmp_path: Path, why: Unche
     assert "values.jsonl" not in lines[-1]
 
 
+def test_answers_given_on_the_way_are_named_where_they_are(tmp_path: Path) -> None:
+    """A run that was not asked for any has no such file."""
+    plan = tiny.plan(tmp_path)
+    assert "answers.jsonl" not in outcome_lines(plan, tmp_path, RECORD)[-1]
+    (tmp_path / "answers.jsonl").write_text("")
+    assert "metrics.jsonl, answers.jsonl, report.html" in outcome_lines(plan, tmp_path, RECORD)[-1]
+
+
 def test_checked_values_stand_beside_the_loss(tmp_path: Path) -> None:
     """By kind; the line says where other weights answered than those that are best."""
     counts = (ClaimCount(kind="place of the maximum", stated=9, right=7),)

@@ -12,7 +12,7 @@ import pytest
 from tests.support import tiny
 from tsplanner.commands.work.trackers import Tracker, require_trackers, trackers
 from tsplanner.errors import TsplannerError
-from tsplanner.training.job import Job, JobKind
+from tsplanner.training.job import Extras, Job, JobKind
 
 
 def test_trackers_are_named_with_commas() -> None:
@@ -76,7 +76,7 @@ def test_trainers_own_integration_gets_every_loss(
         kind=JobKind.TRAIN,
         plan=tiny.plan(tmp_path),
         folder=str(tmp_path / "run-7"),
-        report_to=("trackio",),
+        extras=Extras(report_to=("trackio",)),
     )
     (tmp_path / "run-7").mkdir()
     record = multi_lora.run_here(job)

@@ -16,7 +16,7 @@ from tsplanner.probe.runner import to_json
 from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.serving import loading, place_in
 from tsplanner.report.text import duration, loss
-from tsplanner.training.job import Status
+from tsplanner.training.job import ANSWERS_FILE, Status
 from tsplanner.training.record import Record, Unchecked
 
 
@@ -30,6 +30,7 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     predicted = plan.memory.process_bytes.expected
     kept = weights_name(plan)
     answers = "" if record.losses.values is None else "values.jsonl, "
+    answers += f"{ANSWERS_FILE}, " if (folder / ANSWERS_FILE).is_file() else ""
     why = plan.model.without_weights
     return [
         *([] if why is None else [f"RANDOM WEIGHTS   {why}"]),

@@ -10,7 +10,7 @@ from memory_models.frozen import frozen
 from memory_models.units import MIB, counted
 from tsplanner import runs
 from tsplanner.commands.views.bars import step_bar
-from tsplanner.commands.work.trackers import Tracker
+from tsplanner.commands.work.sampled_answers import sampling_line
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.forecast import BYTES_PER_TRAINED_PARAMETER
 from tsplanner.planner.plan import Plan
@@ -24,7 +24,7 @@ from tsplanner.report.page import Remark
 from tsplanner.report.records.pace import pace_of
 from tsplanner.report.serving import place_in
 from tsplanner.report.text import duration
-from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.job import Extras, Job, JobKind, Status
 from tsplanner.training.record import Record
 
 CHECKPOINTS_AT_ONCE = 3
@@ -44,9 +44,7 @@ class FullRun:
     """Train a run that is over again from its start."""
     shown: bool = True
     """Draw a bar (or say so in a pipe)."""
-    check_values: bool = True
-    """Let a ChatTS model answer held-out rows at the end, and check the values."""
-    report_to: tuple[Tracker, ...] = ()
+    extras: Extras = Extras()
     server: Server | None = None
     remarks: list[Remark] = field(default_factory=list)
     """Sentences for the run's report."""
@@ -111,9 +109,10 @@ def _train(run: FullRun) -> Record:
         folder=str(folder),
         resume=run.resume and not run.anew,
         threads=cpu_threads(plan),
-        check_values=run.check_values,
-        report_to=tuple(map(str, run.report_to)),
+        extras=run.extras,
     )
+    if run.shown and run.extras.samples is not None:
+        print(sampling_line(run.extras.samples), flush=True)
     epochs = round(epochs_of(plan.learning, plan.time.steps_per_epoch), 2)
     words = f"train  {counted(plan.dataset.lengths.rows_kept, 'row')}, {counted(epochs, 'epoch')}"
     title = f"{words}, about {duration(plan.time.total_seconds)}"

@@ -47,7 +47,7 @@ def add_trackers_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def require_trackers(wanted: tuple[Tracker, ...]) -> None:
+def require_trackers(wanted: tuple[str, ...]) -> None:
     """Raise TsplannerError if the package of one is not installed."""
     for name in install.missing(wanted):
         raise TsplannerError(

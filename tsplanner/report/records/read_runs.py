@@ -15,6 +15,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings, pace_given
 from tsplanner.reading import decoded, read_text
 from tsplanner.report.page import Both, Remark
+from tsplanner.report.records.answers import read_answers
 from tsplanner.report.records.metric_lines import points
 from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.records.run_record import (
@@ -220,6 +221,7 @@ def _losses(record: Record, folder: Path) -> Losses:
         best_epoch=best.epoch if best else None,
         held_out_rows=read_example_losses(folder),
         values=record.losses.values,
+        answers=read_answers(folder),
     )
 
 

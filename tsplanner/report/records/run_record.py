@@ -10,6 +10,7 @@ from dataclasses import field
 from memory_models.frozen import frozen
 from tsplanner.planner.plan import Plan
 from tsplanner.report.page import Remark
+from tsplanner.report.records.answers import SampledAnswer
 from tsplanner.report.records.metric_lines import Points
 from tsplanner.report.records.overfitting import CurveVerdict
 from tsplanner.report.records.trials import Trial
@@ -115,6 +116,8 @@ class Losses:
     """(loss, tokens) of each held-out row at the best evaluation; empty: not known."""
     values: ValuesChecked | None = None
     """What the answers to held-out rows state; None: nothing was checked."""
+    answers: tuple[SampledAnswer, ...] = ()
+    """Answers to a few held-out rows after each evaluation; empty: nobody asked for them."""
 
 
 @frozen

@@ -16,6 +16,7 @@ from tsplanner.report.page import (
     Bullets,
     Charts,
     Figures,
+    Folded,
     Heading,
     Line,
     LineChart,
@@ -138,6 +139,12 @@ def _bar_chart(item: BarChart, writer: Writer) -> str:
     return "\n".join(lines)
 
 
+def _folded(block: Folded, writer: Writer) -> str:
+    """Nothing folds in plain text: a heading stands above the blocks."""
+    blocks = [_RENDERERS[type(each)](each, writer) for each in block.blocks]
+    return "\n\n".join([f"### {writer.escaped(block.summary)}", *blocks])
+
+
 _RENDERERS: dict[type[Block], Callable[[Any, Writer], str]] = {
     Paragraph: _paragraph,
     Figures: _figures,
@@ -145,4 +152,5 @@ _RENDERERS: dict[type[Block], Callable[[Any, Writer], str]] = {
     Bullets: _bullets,
     Table: _table,
     Charts: _charts,
+    Folded: _folded,
 }

@@ -14,7 +14,7 @@ import msgspec
 
 from tsplanner import runs
 from tsplanner.training import distributed
-from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.job import ANSWERS_FILE, Job, JobKind, Status
 from tsplanner.training.memory import MemoryMeter
 from tsplanner.training.pulse import Pulse
 from tsplanner.training.record import (
@@ -73,17 +73,23 @@ class Recorder:
 
         Later lines are of work that the crash lost and that the run repeats.
         """
-        rows = runs.read_json_lines(self.folder / METRICS_FILE) if step else []
-        kept = [row for row in rows if int(_number(row, "step") or 0) <= step]
-        text = "".join(json.dumps(row) + "\n" for row in kept)
+        kept = self._kept(METRICS_FILE, step)
         if distributed.is_main():
-            runs.write_text(self.folder / METRICS_FILE, text)
+            runs.write_text(self.folder / METRICS_FILE, _as_lines(kept))
             if not step:
                 (self.folder / EVAL_MARKS_FILE).unlink(missing_ok=True)
+                (self.folder / ANSWERS_FILE).unlink(missing_ok=True)
+            elif answers := self._kept(ANSWERS_FILE, step):
+                runs.write_text(self.folder / ANSWERS_FILE, _as_lines(answers))
         for row in kept:
             self._remember(row)
         self._seconds_before = max((_number(row, "seconds") or 0.0 for row in kept), default=0.0)
         self._began = time.monotonic()
+
+    def _kept(self, name: str, step: int) -> list[dict[str, object]]:
+        """The whole lines of a file up to a step; none of a run that begins."""
+        rows = runs.read_json_lines(self.folder / name) if step else []
+        return [row for row in rows if int(_number(row, "step") or 0) <= step]
 
     def step(self, *, step: int, epoch: float, logs: dict[str, Any]) -> None:
         """Write the line of one optimizer step."""
@@ -219,6 +225,10 @@ def write_record(folder: Path, record: Record) -> None:
     """Write record.json, whole or not at all."""
     path = record_file(folder, record.process)
     runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(record)))
+
+
+def _as_lines(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _finite(value: Any) -> float | None:

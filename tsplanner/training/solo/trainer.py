@@ -340,9 +340,9 @@ def reported(job: Job) -> list[str]:
 
     Trainer would put them among the checkpoints, which are deleted.
     """
-    if TENSORBOARD in job.report_to:
+    if TENSORBOARD in job.extras.report_to:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(job.folder) / TENSORBOARD))
-    return list(job.report_to)
+    return list(job.extras.report_to)
 
 
 def rows_together(plan: Plan) -> int:

@@ -45,6 +45,7 @@ from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly, require
 from tsplanner.training.solo.embedding_noise import ROWS, EmbeddingNoise, one_below_another
 from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
+from tsplanner.training.solo.sampled_answers import sample_answers
 from tsplanner.training.streaming.base import StreamedBase
 from tsplanner.training.worker.base_model_cache import KeptBase
 from tsplanner.training.worker.outcome import guarded
@@ -236,6 +237,7 @@ def build_trainer(
     set_passes(built, shares=shares)
     callback.trainer = built
     built.plan_callback = callback
+    sample_answers(built, job, tokenizer, stop)
     if job.kind is JobKind.PROBE:
         step_from_the_first(built.accelerator)
     return built
@@ -353,7 +355,7 @@ def check_values(built: Any, job: Job, recorder: Recorder, stop: StopSwitch) -> 
     so that there may be no time for an answer. The record says of both why nothing was checked.
     """
     plan, series = job.plan, getattr(built.model.config, "ts", None) is not None
-    if not (job.check_values and series and built.eval_dataset) or stop():
+    if not (job.extras.check_values and series and built.eval_dataset) or stop():
         return
     if plan.hardware.sharding.zero_stage == 3 or plan.hardware.sharding.shards_base:
         recorder.unchecked = Unchecked.SHARDED
