@@ -128,7 +128,16 @@ RUNS: tuple[Run, ...] = (
         for rate in (3.0, 6.0, 12.0, 25.0)
     ),
     *(
-        Run(name, "losses", shape="1.5b", pins=pins, tokens=512, steps=50, from_files=True)
+        Run(
+            name,
+            "losses",
+            shape="1.5b",
+            pins=pins,
+            tokens=512,
+            micro_batches=4,
+            steps=50,
+            from_files=True,
+        )
         for name, pins in (("losses-resident", ON_GPU), ("losses-streamed", HOST))
     ),
     Run("start", "start", cap_gib=8, pins=HOST, steps=1, from_files=True),
