@@ -61,7 +61,7 @@ def line(row: Row) -> str:
 def judged(rows: Sequence[Row]) -> list[str]:
     """The bars, each with what was found."""
     named = {row["foretold"]["run"]: row for row in rows}
-    return [*_memory(rows), _scaling(named), _times(rows), _large(named)]
+    return [*_memory(rows), _scaling(named), _times(rows), *_large(named)]
 
 
 def _memory(rows: Sequence[Row]) -> list[str]:
@@ -91,9 +91,9 @@ def _memory(rows: Sequence[Row]) -> list[str]:
 
 def _scaling(named: dict[str, Row]) -> str:
     pair = [named.get(name) for name in ("14b-one", "14b-two")]
-    if None in pair:
+    one, two = (float("nan") if row is None else step_seconds(row) for row in pair)
+    if math.isnan(one / two):
         return "scaling: not run"
-    one, two = (step_seconds(row) for row in pair if row is not None)
     return f"scaling of 14B packed DDP on two GPUs: {one / two:.2f}x (bar 1.9x)"
 
 
@@ -110,13 +110,17 @@ def _times(rows: Sequence[Row]) -> str:
     return f"step times before a probe: median {middle:.0%} (bar 15 %): {each}"
 
 
-def _large(named: dict[str, Row]) -> str:
-    row = named.get("72b-nf4-24")
-    error = None if row is None else allocated_error(row)
-    if row is None or error is None:
-        return "72B on two cards of 24 GiB: not run"
-    holds = "holds" if covered(row, "process_bytes") else "is too low"
-    return (
-        f"72B on two cards of 24 GiB: runs, allocated {error:+.2%} (bar 2 %), bound of the process "
-        f"{holds}"
-    )
+def _large(named: dict[str, Row]) -> list[str]:
+    found = []
+    for name in ("72b-nf4-24", "72b-nf4-24-short"):
+        row = named.get(name, {})
+        error = allocated_error(row) if row else None
+        if error is None:
+            found.append(f"{name} on two cards of 24 GiB: not run")
+            continue
+        holds = "holds" if covered(row, "process_bytes") else "is too low"
+        found.append(
+            f"{name} on two cards of 24 GiB: runs, allocated {error:+.2%} (bar 2 %), bound of the "
+            f"process {holds}"
+        )
+    return found

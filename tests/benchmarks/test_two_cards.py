@@ -71,10 +71,10 @@ def test_bars_are_judged_by_hand_made_runs() -> None:
     assert said[0].startswith("all: 2 of 3 runs, allocated median 2.00% worst 3.00%")
     assert said[3] == "scaling of 14B packed DDP on two GPUs: 2.00x (bar 1.9x)"
     assert said[4].startswith("step times before a probe: median 25% (bar 15 %)")
-    assert said[5].startswith("72B on two cards of 24 GiB: runs, allocated +1.00%")
+    assert said[5].startswith("72b-nf4-24 on two cards of 24 GiB: runs, allocated +1.00%")
 
 
-@pytest.mark.parametrize("name", ["scaling", "72B", "memory"])
+@pytest.mark.parametrize("name", ["scaling", "72b", "memory"])
 def test_a_part_that_was_not_run_says_so(name: str) -> None:
     """Nothing is judged of it."""
     assert any(name in each and "not run" in each for each in judged([]))
