@@ -2,7 +2,8 @@
 
 Notation: D hidden, V vocabulary. Widths are elements per token; the third unit of a size is one row
 of the fused loss's chunk. Sources: transformers loss/loss_utils.py (``ForCausalLMLoss``) and torch
-``cross_entropy`` for the plain loss; tsplanner/training/kernels/fused_loss.py for the fused one.
+``cross_entropy`` for the plain loss; tsplanner/training/kernels/fused_loss.py for the fused one,
+and tsplanner/training/fully_sharded/vocabulary.py where processes share the lm_head out.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ class LmHead(Ops):
         self.trained = self.trained or self.settings.copied
         if self.settings.loss_kernel is LossKernel.LIGER:
             return liger_loss(self, hidden, embedding_parameters(shape), self.head_bytes)
-        fused = self.settings.loss_kernel is LossKernel.FUSED
-        return self._fused(hidden) if fused else self._plain(hidden)
+        if self.settings.loss_kernel is not LossKernel.FUSED:
+            return self._plain(hidden)
+        return self._shared(hidden) if shares_head(shape, self.settings) else self._fused(hidden)
 
     def _plain(self, hidden: Value) -> Value:
         """All logits, in fp32 for the loss; the Trainer drops them before backward."""
@@ -156,6 +158,47 @@ class LmHead(Ops):
         tape.drop(rows, hidden, gradient, *cast)
         return loss
 
+    def _shared(self, hidden: Value) -> Value:
+        """Chunks of rows of all processes, each with the own rows of the lm_head.
+
+        P processes, C rows per chunk and process. A chunk is a function of its own, so nothing of
+        it is left when the next begins.
+        """
+        tape, shape = self.tape, self.shape
+        operand = self.flow.operand if self.autocast else self.head_bytes
+        processes = self.settings.processes
+        own = ceil_div(shape.vocabulary.vocab_size, processes)
+        everybody = Size(per_unit=processes * shape.hidden_size)
+        width = Size(per_unit=processes * own)
+        rows = tape.op((hidden,), hidden.elements, hidden.bytes)
+        cast = []
+        if self.head_bytes != operand:
+            elements = own * shape.hidden_size
+            cast.append(tape.new(Size(constant=elements), operand, needs=False))
+        gradient = tape.new(hidden.elements, hidden.bytes, needs=False)
+        mine = tape.new(Size(per_unit=shape.hidden_size), operand, needs=False)
+        states = tape.new(everybody, operand, needs=False)
+        tape.drop(mine)
+        logits = tape.new(width, operand, needs=False)
+        wide = logits
+        if operand < FP32:
+            wide = tape.new(width, FP32, needs=False)
+            tape.drop(logits)
+        tape.drop(states)
+        kept = [wide]
+        if shape.vocabulary.final_logit_softcapping:
+            kept.append(tape.new(width, FP32, needs=False))
+            tape.work(Size(per_unit=2 * FP32 * processes * own))
+        if operand < FP32:
+            kept.append(tape.new(width, operand, needs=False))
+        back = tape.new(everybody, operand, needs=False)
+        tape.work(Size(per_unit=operand * shape.hidden_size))
+        tape.drop(back, *kept)
+        loss = tape.uncounted(hidden.elements, hidden.bytes)
+        tape.record((loss,), ((rows, True),), saves=[], weights=())
+        tape.drop(rows, hidden, gradient, *cast)
+        return loss
+
     def _gradients(self, operand: int) -> list[Value]:
         """Tensors of the previous chunk: rows, and the gradient of the logits in both dtypes."""
         width = Size(per_unit=self.shape.vocabulary.vocab_size)
@@ -202,18 +245,27 @@ class LmHead(Ops):
         tape.drop(*local)
 
 
+def shares_head(architecture: Architecture, settings: HeadSettings) -> bool:
+    """Whether each process multiplies with its own rows of the lm_head."""
+    frozen = not (settings.trained or settings.copied or settings.rank)
+    fused = settings.loss_kernel is LossKernel.FUSED
+    tied = architecture.vocabulary.tie_word_embeddings
+    return settings.processes > 1 and fused and frozen and not tied
+
+
 def fused_rows(architecture: Architecture, settings: TrainingSettings) -> int:
     """Rows of one chunk: tokens over (V / D), rounded up to a power of two.
 
     The logits of a chunk [rows, V] then take about as many bytes as the hidden states [n, D]. Each
     trial of a multi-LoRA run has its own loss, and so its own chunks. The compiled loss takes twice
-    as many rows.
+    as many rows, unless processes share the head out.
     Source: Liger kernel (arXiv 2410.10989), section 3.2.
     """
     chunks = ceil_div(architecture.vocabulary.vocab_size, architecture.hidden_size)
     own = settings.tokens // len(settings.method.ranks)
     rows = ceil_div(own, chunks)
     rows = 1 << (rows - 1).bit_length()
-    if settings.kernels.decoder_kernels is DecoderKernels.COMPILED:
+    compiled = settings.kernels.decoder_kernels is DecoderKernels.COMPILED
+    if compiled and not shares_head(architecture, settings.head):
         rows *= COMPILED_ROWS
     return min(own, rows)

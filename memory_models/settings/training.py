@@ -79,6 +79,8 @@ class HeadSettings:
     """AdaLoRA's regularizer runs before the backward of the loss."""
     accumulates: bool
     """See ``LayerSettings.accumulates``."""
+    processes: int = 1
+    """Processes that share a frozen lm_head of its own out, in the fused loss."""
 
 
 @frozen
@@ -268,6 +270,7 @@ class TrainingSettings:
             rank=self.method.rank_of(HEAD) if self.method.adapts(HEAD) else 0,
             adalora=self.method.is_adalora,
             accumulates=self._adds_gradients,
+            processes=self.sharding.world_size if self.sharding.shards_base else 1,
         )
 
     @property

@@ -1,8 +1,9 @@
 """A frozen base that FSDP2 shares out: slices that stay, and layers that are gathered in turn.
 
 Every frozen weight of a decoder layer is cut along its first dimension, one slice per process; so
-is an lm_head that is frozen and has a weight of its own. The constants of 4-bit matrices, the
-embedding, the last norm and all adapters stay whole.
+are embedding and lm_head where they are frozen and share no weight. These two are not gathered:
+hidden states travel to the slices. The plain loss alone, which makes all logits, gathers the head.
+The constants of 4-bit matrices, the last norm and all adapters stay whole.
 Source: torch distributed/fsdp/_fully_shard (_fsdp_param.py, _fsdp_collectives.py,
 _fsdp_param_group.py); tsplanner/training/fully_sharded.
 Ignores: the padding of a first dimension that the number of processes does not divide.
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 
 from memory_models.architecture import Architecture
 from memory_models.rounding import block_bytes
-from memory_models.settings import HEAD, StateSettings
+from memory_models.settings import EMBEDDING, HEAD, LossKernel, StateSettings
 from memory_models.sharding.all_gather import GatheredPeaks
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import embedding_parameters, layer_tensors, packed_bytes
@@ -36,7 +37,18 @@ def sliced_tensors(
 
 def head_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Whole bytes of the head, if it is sliced."""
-    trained = HEAD in settings.method.modules_to_save or settings.method.adapts(HEAD)
+    return _table_bytes(architecture, settings, HEAD)
+
+
+def gathered_head_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Whole bytes of the head, if it is gathered around the loss."""
+    if settings.loss_kernel is LossKernel.FUSED:
+        return 0
+    return head_bytes(architecture, settings)
+
+
+def _table_bytes(architecture: Architecture, settings: StateSettings, name: str) -> int:
+    trained = name in settings.method.modules_to_save or settings.method.adapts(name)
     if architecture.vocabulary.tie_word_embeddings or trained:
         return 0
     return embedding_parameters(architecture) * BYTES[settings.base.model_dtype]
@@ -46,11 +58,11 @@ def other_slices_bytes(architecture: Architecture, settings: StateSettings) -> i
     """Bytes of the frozen base that are on the other processes of the run; 0 without FSDP2."""
     if not settings.sharding.shards_base:
         return 0
-    sliced = (*sliced_tensors(architecture, settings), (head_bytes(architecture, settings), 1))
+    tables = [(_table_bytes(architecture, settings, name), 1) for name in (EMBEDDING, HEAD)]
     processes = settings.sharding.world_size
     return sum(
         copies * (block_bytes(size) - block_bytes(ceil_div(size, processes)))
-        for size, copies in sliced
+        for size, copies in (*sliced_tensors(architecture, settings), *tables)
     )
 
 
@@ -61,21 +73,21 @@ def layers_bytes(architecture: Architecture, settings: StateSettings) -> int:
 
 def gathered_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of all weights that a pass gathers, once forward and once backward."""
-    return layers_bytes(architecture, settings) + head_bytes(architecture, settings)
+    return layers_bytes(architecture, settings) + gathered_head_bytes(architecture, settings)
 
 
 def gathered_layers(architecture: Architecture, settings: StateSettings) -> GatheredPeaks:
     """Bytes of gathered weights in each phase of a step; zero without FSDP2.
 
-    While a layer works its weights are whole, and the next layer is on its way. The head is
-    gathered around the loss, when no layer is.
+    While a layer works its weights are whole, and the next layer is on its way. A head that is
+    gathered is so around the loss, when no layer is.
     """
     if not settings.sharding.shards_base:
         return GatheredPeaks()
     one = ceil_div(layers_bytes(architecture, settings), architecture.num_hidden_layers)
     return GatheredPeaks(
         forward=COPIES * one,
-        loss=COPIES * head_bytes(architecture, settings),
+        loss=COPIES * gathered_head_bytes(architecture, settings),
         last=COPIES * one,
         first=COPIES * one,
     )

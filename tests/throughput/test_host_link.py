@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from memory_models.device import Device, Host, HostCopies, Machine
-from memory_models.settings import TrainingSettings, from_flat
+from memory_models.settings import LossKernel, TrainingSettings, changed, from_flat
 from memory_models.sharding.fully_sharded import gathered_bytes
 from memory_models.states.streamed import crossing_bytes
 from tests.support.rig import TURING, machine
@@ -76,6 +76,10 @@ def test_a_shared_out_base_crosses_between_the_gpus_twice_per_pass() -> None:
     assert time.exposed > 8
     assert time.bottleneck == "traffic between GPUs"
     assert found.times(16).groups == 16
+    fused = link_time(MODEL, changed(shared, loss_kernel=LossKernel.FUSED), rates)
+    # The head, 152,064 x 5,120 in bf16, stays where it is, and 2,048 states of 5,120 travel.
+    saved = 5_120 * (152_064 - 2 * 2_048)
+    assert found.weights - fused.weights == pytest.approx(saved / rates.links.between_gpus)
 
 
 def test_a_measured_link_goes_before_the_datasheet_and_is_shared_where_all_copy() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memory_models.activations.frozen.layer_major import host_input_bytes
+from memory_models.activations.lm_head import shares_head
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings
@@ -19,6 +20,7 @@ from memory_models.sharding.fully_sharded import gathered_bytes
 from memory_models.states.streamed import crossing_bytes
 from tsplanner.throughput.rates import Rates
 
+HALF_BYTES = 2
 FORWARD_SHARE = 1 / 3
 """Share of forward in the work of a step on a frozen base: backward is as long, and so is the
 forward that runs again in it."""
@@ -79,9 +81,15 @@ def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
 def _from_other_processes(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> LinkTime:
-    """Every pass gathers layers and head forward and backward; an own slice need not cross."""
+    """Every pass gathers layers forward and backward; an own slice need not cross.
+
+    The plain loss gathers the head as well. Beside the fused one the states of a pass go to the
+    slices of the head, and their gradients come back.
+    """
     processes = settings.sharding.world_size
     moved = gathered_bytes(architecture, settings.states) * (processes - 1) / processes
+    if shares_head(architecture, settings.head):
+        moved += HALF_BYTES * (processes - 1) * settings.tokens * architecture.hidden_size
     return LinkTime(
         groups=settings.batch.gradient_accumulation_steps,
         together=1,

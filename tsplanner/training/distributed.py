@@ -80,11 +80,16 @@ def any_process(flag: bool) -> bool:
 
 def largest(number: int) -> int:
     """The largest ``number`` of all processes; every process must ask at the same point."""
+    return largest_each([number])[0]
+
+
+def largest_each(numbers: list[int]) -> list[int]:
+    """The largest of each of the ``numbers``, as ``largest``."""
     if world_size() == 1 or not dist.is_initialized():
-        return number
-    found = torch.tensor([number], dtype=torch.int32, device=_device())
+        return numbers
+    found = torch.tensor(numbers, dtype=torch.int32, device=_device())
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
-    return int(found.item())
+    return [int(each) for each in found.tolist()]
 
 
 def interleaved(rows: list[T], count: int) -> list[T]:

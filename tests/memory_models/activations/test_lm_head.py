@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.activations.lm_head import fused_rows, lm_head_memory
+from memory_models.activations.lm_head import fused_rows, lm_head_memory, shares_head
 from memory_models.settings import (
+    DecoderKernels,
     Dtype,
     FinetuningType,
     LossKernel,
@@ -100,3 +101,17 @@ def test_a_chunk_is_no_longer_than_the_batch(length: int) -> None:
     """At least a row, at most every row."""
     rows = fused_rows(WIDE, TrainingSettings(sequence_length=length))
     assert 1 <= rows <= length
+
+
+def test_a_head_of_several_processes_works_on_the_rows_of_all_of_them() -> None:
+    """A token: as for a whole head, 80. A row of the chunk, for two processes: 2 x 8 states and
+    their gradient's 8 in bf16, and logits of 2 rows with 16 of 32 words each: fp32 and bf16.
+
+    At the end the logits in both dtypes, the gradients of two rows and the own one of one.
+    """
+    shared = changed(FUSED, world_size=2, fsdp=True)
+    row = 32 * (4 + 2) + 2 * 16 + 16
+    assert lm_head_memory(TOY, shared.head).forward.bytes(4, 1) == 4 * 80 + row
+    assert not shares_head(changed(TOY, tie_word_embeddings=True), shared.head)
+    compiled = changed(shared, decoder_kernels=DecoderKernels.COMPILED, sequence_length=4)
+    assert fused_rows(TOY, compiled) == 1

@@ -59,6 +59,14 @@ def test_two_processes_that_share_the_base_learn_what_one_learns(
     same(plan, tmp_path, PADDED)
 
 
+@pytest.mark.parametrize("settings", [{}, NF4], ids=["whole", "nf4"])
+def test_fifty_steps_learn_the_same(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Embedding and head are shared out by rows, and packed rows have unequally many labels."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=10)
+    same(plan, tmp_path, {**PACKED, **FUSED, **settings})
+    assert len(numbers(tmp_path / "shared")[0]) == 50
+
+
 def test_packed_rows_on_a_4_bit_base_learn_the_same(tmp_path: Path) -> None:
     """The rows of one process may need more passes than those of the other."""
     same(tiny.plan(tmp_path), tmp_path, {**PACKED, **NF4, **FUSED, "gradient_checkpointing": True})

@@ -5,8 +5,9 @@ layer right before it works, forward and backward. The adapters stay whole on ev
 DDP averages their gradients: they are small, and optimizer, clipping, saving and resuming need not
 know of the slices.
 
-The constants of 4-bit matrices are no parameters and stay whole; so do the embedding, which models
-of series call outside the decoder, and norms outside the layers.
+An embedding and a head that are frozen and not tied are shared out by rows and never gathered
+(``vocabulary.py``); under the plain loss, which needs all logits, the head is gathered as a layer.
+The constants of 4-bit matrices are no parameters and stay whole; so do norms outside the layers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.distributed.tensor import DTensor
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.fully_sharded.vocabulary import share_embedding, share_head
 from tsplanner.training.model import build_model, drawn_model, ready_base, ready_config
 
 HOST = torch.device("cpu")
@@ -43,26 +45,31 @@ def drawn_base(plan: Plan, device: torch.device) -> Any:
     return model
 
 
-def share_out(trained: nn.Module, device: torch.device) -> None:
+def share_out(trained: nn.Module, device: torch.device, *, fused_loss: bool = False) -> None:
     """Move a model with its adapters to the device, and leave each process its slice of the base.
 
     A layer is on the device as a whole only while it is sliced, so the base may be larger than the
-    device.
+    device. ``fused_loss``: the only thing that asks for the head.
     """
     base = getattr(trained, "get_base_model", lambda: trained)()
     prefix, layers = decoder_layers(base)
     mesh = init_device_mesh(device.type, (distributed.world_size(),))
     for layer in layers:
         _slice(layer, device, mesh)
-    for module in _head(base):
-        _slice(module, device, mesh)
+    tables = share_tables(base, device, fused_loss=fused_loss)
+    for head in [] if fused_loss else untied(base, base.get_output_embeddings(), nn.Linear):
+        _slice(head, device, mesh)
     # One root joins the layers, so that the next layer is gathered while this one works.
     body = base.get_submodule(prefix.rpartition(".")[0])
     fully_shard(body, mesh=mesh, ignored_params=_whole(body.parameters()))
     base.to(device)
     # Libraries ask where the model lies, and it is no longer where it was loaded.
     base.hf_device_map = {"": device}
-    names = [name for name, each in trained.named_parameters() if isinstance(each, DTensor)]
+    names = [
+        name
+        for name, each in trained.named_parameters()
+        if isinstance(each, DTensor) or each in tables
+    ]
     trained._ddp_params_and_buffers_to_ignore = names
 
 
@@ -81,12 +88,25 @@ def _slice(module: nn.Module, device: torch.device, mesh: DeviceMesh) -> None:
     fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
 
 
-def _head(base: Any) -> list[nn.Module]:
-    """The head where it is frozen and has a weight of its own."""
+def share_tables(base: Any, device: torch.device, *, fused_loss: bool) -> set[nn.Parameter]:
+    """Share embedding and head out by rows where that is possible; the parameters that were cut."""
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
-    if type(head) is not nn.Linear or head.weight.requires_grad:
+    found = untied(base, embedding, nn.Embedding)
+    for each in found:
+        share_embedding(each, device)
+    heads = untied(base, head, nn.Linear) if fused_loss else []
+    for each in heads:
+        share_head(each, device)
+    return {each for module in (*found, *heads) for each in module.parameters()}
+
+
+def untied(base: Any, module: Any, kind: type[nn.Module]) -> list[Any]:
+    """The module, if it is a plain one of this kind, frozen, and the two tables share no weight."""
+    embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
+    tied = getattr(embedding, "weight", None) is getattr(head, "weight", None)
+    if tied or type(module) is not kind or module.weight.requires_grad:
         return []
-    return [] if getattr(embedding, "weight", None) is head.weight else [head]
+    return [module]
 
 
 def _whole(parameters: Iterable[nn.Parameter]) -> set[nn.Parameter]:

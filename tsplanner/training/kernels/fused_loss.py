@@ -28,6 +28,8 @@ COMPILED_ROWS = 2
 """Chunks of the compiled loss are larger by it: a logit takes 2 bytes there instead of 10."""
 COMPILED = "_loss_is_compiled"
 """Attribute of the module that owns the head."""
+SHARED_LOSS = "_loss_of_all_processes"
+"""Attribute of a head that processes share out: the losses of rows with a label, one by one."""
 
 
 def chunk_rows(positions: int, hidden_size: int, vocab_size: int) -> int:
@@ -213,7 +215,10 @@ def fused_cross_entropy(
     rows = hidden[:, :-1][kept]
     targets = labels[:, 1:][kept]
     device = hidden.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    dtype = product_dtype(hidden)
+    if is_shared(head):
+        total = shared_losses(head, rows, targets, labels.numel(), changes).sum()
+        return _over_items(total, targets, num_items_in_batch)
 
     def summed(states: Tensor) -> Tensor:
         chunk = chunk_rows(labels.numel(), states.shape[-1], head.weight.shape[0])
@@ -226,10 +231,33 @@ def fused_cross_entropy(
 
     with torch.autocast(device, enabled=False):
         total = _as_forward(head, summed, rows)
-    items = targets.numel() if num_items_in_batch is None else num_items_in_batch
-    if isinstance(items, Tensor):
-        items = items.to(total.device)
-    return total / items
+    return _over_items(total, targets, num_items_in_batch)
+
+
+def _over_items(total: Tensor, targets: Tensor, given: Tensor | int | None) -> Tensor:
+    items = targets.numel() if given is None else given
+    return total / (items.to(total.device) if isinstance(items, Tensor) else items)
+
+
+def product_dtype(hidden: Tensor) -> torch.dtype:
+    """Dtype of the product with the head."""
+    device = hidden.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+
+
+def is_shared(head: nn.Module) -> bool:
+    """Whether the processes of the run share the head out."""
+    return SHARED_LOSS in head.__dict__
+
+
+def shared_losses(
+    head: nn.Linear, rows: Tensor, targets: Tensor, positions: int, changes: LogitChanges
+) -> Tensor:
+    """Losses [N] of rows [N, D] under a head that processes share out."""
+    dtype = product_dtype(rows)
+    with torch.autocast(rows.device.type, enabled=False):
+        losses: Tensor = head.__dict__[SHARED_LOSS](rows, targets, positions, dtype, changes)
+    return losses
 
 
 def _as_forward(head: nn.Linear, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:

@@ -5,15 +5,20 @@ Notation: B rows, S positions, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tsplanner.training.kernels.fused_loss import (
+    IGNORED,
     fused_cross_entropy,
     has_compiled_loss,
     hidden_states,
+    is_shared,
     logit_changes,
+    shared_losses,
 )
 from tsplanner.training.language_model import logit_config, text_config
 
@@ -57,3 +62,36 @@ def loss_of(
         changes=logit_changes(logit_config(model)),
         compiled=has_compiled_loss(model),
     )
+
+
+def mean_losses(
+    model: Any, states: Tensor, labels: Tensor, sizes: Sequence[int], *, fused: bool
+) -> list[Tensor]:
+    """Mean loss [] of every row that a pass [1, S, ...] is made of; ``sizes``: their positions.
+
+    A head that processes share out works once a pass, for all of them make equally many passes, and
+    not equally many rows.
+    """
+    if fused and is_shared(model.get_output_embeddings()):
+        return _by_row(model, states, labels, sizes)
+    parts = zip(states.split([*sizes], dim=1), labels.split([*sizes], dim=1), strict=True)
+    return [loss_of(model, part, targets, None, fused=fused) for part, targets in parts]
+
+
+def _by_row(model: Any, states: Tensor, labels: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    # The first label of each row is none, so that a shift of them all is one of each row.
+    targets = labels[:, 1:]
+    kept = targets != IGNORED
+    losses = shared_losses(
+        model.get_output_embeddings(),
+        states[:, :-1][kept],
+        targets[kept],
+        labels.numel(),
+        logit_changes(logit_config(model)),
+    )
+    counts = torch.tensor(sizes, device=labels.device)
+    rows = torch.repeat_interleave(torch.arange(len(sizes), device=labels.device), counts)
+    own = rows[1:].unsqueeze(0)[kept]
+    sums = losses.new_zeros(len(sizes)).index_add_(0, own, losses)
+    labelled = torch.bincount(own, minlength=len(sizes))
+    return list(sums / labelled)

@@ -10,7 +10,7 @@ import torch
 
 from tsplanner.planner.packing import EVALUATED_TOGETHER, bins
 from tsplanner.training.batches import EncodedSample, label_count
-from tsplanner.training.kernels.row_losses import last_states, loss_of
+from tsplanner.training.kernels.row_losses import last_states, mean_losses
 from tsplanner.training.packing.batch import laid_end_to_end
 
 PASSES_TOGETHER = 4
@@ -91,8 +91,5 @@ class PackedEvaluation:
             # What is left over is the padding at the end.
             own = [lengths[place] for place in places]
             sizes = [*own, states.shape[1] - sum(own)]
-            parts = zip(states.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
-            return [
-                loss_of(model, part, targets, None, fused=self.fused).float()
-                for part, targets in list(parts)[:-1]
-            ]
+            found = mean_losses(model, states, labels, sizes, fused=self.fused)
+            return [loss.float() for loss in found[:-1]]

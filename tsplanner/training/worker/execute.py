@@ -216,7 +216,11 @@ def build_trainer(
     trained = with_adapters_and_kernels(plan, base, total, streamed)
     layer_major = None if streamed is None else streamed.attach(trained)
     if shares:
-        share_out(trained, device)
+        share_out(
+            trained,
+            device,
+            fused_loss=plan.hardware.kernels.loss_kernel is LossKernel.FUSED,
+        )
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,
