@@ -39,7 +39,7 @@ second child, assumed as 24 channels of 9.2 MiB (4 MiB, 4.7 and 0.5: ``NCCL_BUFF
 DISTRIBUTED_SPREAD_BYTES: Mapping[int, int] = MappingProxyType({1: 0, 2: 0, 3: 512 * MIB})
 """More than two processes were not measured; NVLink multicast's buffers are some hundred MiB."""
 HOST_DISTRIBUTED_BYTES: Mapping[str, int] = MappingProxyType(
-    {"alone": 0, "ddp": 300 * MIB, "zero": 500 * MIB, "zero-3": 385 * MIB}
+    {"alone": 0, "ddp": 180 * MIB, "zero": 380 * MIB, "zero-3": 265 * MIB}
 )
 """Beyond one process alone. Measured host bytes per process: 1.83 to 1.98 GiB under DDP, 2.11 to
 2.23 under ZeRO-1 and 2, 2.03 under ZeRO-3."""

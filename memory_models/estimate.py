@@ -328,7 +328,7 @@ def _recipe_assumptions(
     if settings.base.quantization is Quantization.W8A8:
         yield "w8a8: bytes held against a trace, not measured on a GPU"
     if settings.streaming.streams:
-        yield "streamed layers: bytes by formula and trace, not measured on a GPU yet"
+        yield "streamed layers: bytes by formula and trace, measured on one H200"
     if settings.sharding.shards_base:
         yield "fsdp: bytes by formula, not measured on a GPU yet"
     if paged:

@@ -21,7 +21,7 @@ from memory_models.units import GIB
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
 from tsplanner.planner.experiments.replayed import experiment_subject
-from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
+from tsplanner.planner.gather.requests import Liberty, Subject, Surroundings, plan_request
 from tsplanner.planner.rank import Choice, choose
 from tsplanner.planner.request import Pins
 
@@ -60,7 +60,7 @@ def forecast(experiment: Experiment, rig: str, pins: dict[str, Any], *, streams:
     """The best plan of a run's rows and learning settings on a rig with these pins."""
     where: dict[str, Any] = {"machine": rig}
     if " " in rig:
-        where = {"gpus": rig, "host_memory_bytes": ONE_CARD_RAM}
+        where = {"gpus": rig, "around": Surroundings(host_memory_bytes=ONE_CARD_RAM)}
     given = Subject(**where, liberty=Liberty(corrections=False, allow_streaming=streams))
     subject = replace(experiment_subject(experiment, given), pins=Pins(**pins))
     with tempfile.TemporaryDirectory() as folder:

@@ -178,5 +178,6 @@ def test_bytes_never_fall_when_fewer_layers_are_checkpointed(
     fallen = less.peak_allocated_bytes.expected - more.peak_allocated_bytes.expected
     assert fallen <= checkpoint
     for name, interval in intervals(less).items():
-        # Reserved bytes are whole segments of 2 MiB; no margin is above 0.83.
-        assert intervals(more)[name].upper >= interval.upper - 2 * checkpoint - 2 * MIB, name
+        # Reserved bytes are whole segments of 2 MiB, of which the checkpoint may have been one; no
+        # margin is above 0.83, so that its bound is two.
+        assert intervals(more)[name].upper >= interval.upper - 2 * (checkpoint + 2 * MIB), name

@@ -231,8 +231,8 @@ CPU_RULES: dict[RuleName, Words] = {
 CHANGES: dict[ChangeKind, Words] = {
     ChangeKind.NO_PINS: ("no pinned hardware settings", "不固定硬件设置"),
     ChangeKind.STREAMING: (
-        "layers from host RAM (--allow-streaming; no GPU has run it yet)",
-        "从主机内存流式传入各层（--allow-streaming；尚未在 GPU 上运行过）",
+        "layers from host RAM (--allow-streaming; measured on one H200)",
+        "从主机内存流式传入各层（--allow-streaming；仅在一块 H200 上测过）",
     ),
     ChangeKind.SHORTER_SEQUENCES: (
         "sequences of at most {number:token}",
