@@ -3,7 +3,8 @@
     python benchmarks/collect/measured_models.py > tsplanner/models/known/measured.json
 
 It counts the runs of every file of benchmarks/data/measurements/ that a GPU wrote; the name of the
-file says which. tests/models/known/test_listing.py compares the table with these files.
+file says which. Files of forecasts count for nothing. tests/models/known/test_listing.py compares
+the table with these files.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GPU = re.compile(r"_(h200)(?:x\d)?_")
 """The part of a file's name that says on which GPU it was measured."""
+FORECASTS = ("predicted_", "foretold_")
+"""How the names of files begin that hold what was expected of runs."""
 
 
 def runs(document: object) -> Iterator[str]:
@@ -46,7 +49,7 @@ def table() -> dict[str, object]:
     families: dict[str, Counter[str]] = {}
     for file in sorted((ROOT / "benchmarks" / "data" / "measurements").glob("*.json")):
         found = GPU.search(file.name)
-        if found is None:
+        if found is None or file.name.startswith(FORECASTS):
             continue
         gpu = found[1].upper()
         for model in runs(json.loads(file.read_text(encoding="utf-8"))):
