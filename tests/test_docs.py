@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tsplanner.cli import VERBS, Parser, build_parser
 
@@ -139,3 +141,12 @@ def test_every_flag_that_is_named_exists(page: Path) -> None:
         if f'"{flag}"' not in scripts and flag not in FORMER_FLAGS
     }
     assert unknown == set()
+
+
+def test_what_is_cited_is_the_release() -> None:
+    """Version, licence and words of the package, and the day on which the changelog has it."""
+    cited = yaml.safe_load(text(ROOT / "CITATION.cff"))
+    project = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
+    assert (cited["title"], cited["abstract"]) == (project["name"], project["description"])
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert f"## [{cited['version']}] - {cited['date-released']}" in text(ROOT / "CHANGELOG.md")

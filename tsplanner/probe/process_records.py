@@ -13,6 +13,7 @@ from tsplanner.training.record import (
     MeasuredMemory,
     ProcessMemory,
     Record,
+    most,
     parse_record,
     record_file,
 )
@@ -82,9 +83,9 @@ def merged_memory(found: Sequence[MeasuredMemory], first: MeasuredMemory) -> Mea
     """The highest peaks of a device, and the host bytes of all processes together."""
     return replace(
         first,
-        peak_allocated_bytes=most(one.peak_allocated_bytes for one in found),
-        peak_reserved_bytes=most(one.peak_reserved_bytes for one in found),
-        process_bytes=most(one.process_bytes for one in found),
+        peak_allocated_bytes=most(*(one.peak_allocated_bytes for one in found)),
+        peak_reserved_bytes=most(*(one.peak_reserved_bytes for one in found)),
+        process_bytes=most(*(one.process_bytes for one in found)),
         host_bytes=total(one.host_bytes for one in found),
         pinned_bytes=total(one.pinned_bytes for one in found),
     )
@@ -103,11 +104,6 @@ def tells_why(record: Record) -> bool:
 def missing_processes(folder: Path, world_size: int) -> list[int]:
     """Numbers of the processes that left no record."""
     return [process for process in range(world_size) if read_record(folder, process) is None]
-
-
-def most(values: Iterable[int | None]) -> int | None:
-    """The largest of the known values; None if none is known."""
-    return max((value for value in values if value is not None), default=None)
 
 
 def total(values: Iterable[int | None]) -> int | None:

@@ -14,6 +14,11 @@ from memory_models.settings.flat import nested_values
 from tsplanner.training.job import JobKind, Status
 
 
+def record_so_far(checkpoint: Path, process: int) -> Path:
+    """The file in a checkpoint that tells what a process had measured when it was saved."""
+    return checkpoint / f"so-far-{process}.json"
+
+
 def record_file(folder: Path, process: int = 0) -> Path:
     """The file of a process's record: record.json for the first process, numbered for others."""
     return folder / ("record.json" if process == 0 else f"record-{process}.json")
@@ -45,6 +50,23 @@ class MeasuredMemory:
     baseline_bytes: int | None = None
     """Resident bytes once the libraries were imported, before the model was built (CPU)."""
     allocation_retries: int = 0
+
+    def joined(self, before: MeasuredMemory) -> MeasuredMemory:
+        """The larger peaks of this part of a run and the parts before it, and all retries."""
+        return MeasuredMemory(
+            peak_allocated_bytes=most(self.peak_allocated_bytes, before.peak_allocated_bytes),
+            peak_reserved_bytes=most(self.peak_reserved_bytes, before.peak_reserved_bytes),
+            process_bytes=most(self.process_bytes, before.process_bytes),
+            host_bytes=most(self.host_bytes, before.host_bytes),
+            pinned_bytes=most(self.pinned_bytes, before.pinned_bytes),
+            baseline_bytes=most(self.baseline_bytes, before.baseline_bytes),
+            allocation_retries=self.allocation_retries + before.allocation_retries,
+        )
+
+
+def most(*values: int | None) -> int | None:
+    """The largest of the known values; None if none is known."""
+    return max((value for value in values if value is not None), default=None)
 
 
 @frozen

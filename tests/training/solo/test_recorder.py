@@ -12,8 +12,8 @@ import pytest
 from tests.support import tiny
 from tsplanner.runs import read_json_lines
 from tsplanner.training.job import Job, JobKind, Status
-from tsplanner.training.memory import MemoryMeter
-from tsplanner.training.record import parse_record
+from tsplanner.training.memory import MemoryMeter, Peaks
+from tsplanner.training.record import parse_record, record_so_far
 from tsplanner.training.solo.recorder import (
     EVAL_MARKS_FILE,
     EVAL_ROWS_FILE,
@@ -75,6 +75,68 @@ def test_a_resumed_run_goes_on_after_the_steps_of_its_checkpoint(tmp_path: Path)
     again.begin(2)
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
     assert (again.steps, again.epochs, again.losses) == (2, 1.0, [1.0, 2.0])
+
+
+class Told(MemoryMeter):
+    """A meter that reports what it was told: bytes of the device, and retries of the allocator."""
+
+    def __init__(self, used: int, retries: int) -> None:
+        super().__init__(cuda=False)
+        self.told = Peaks(
+            allocated=used, reserved=used, process=used + 1, host=7, pinned=None, retries=retries
+        )
+
+    def peaks(self) -> Peaks:
+        """The peaks of a card."""
+        return self.told
+
+
+def test_a_run_killed_after_its_last_step_has_the_time_and_peaks_of_the_whole(
+    tmp_path: Path,
+) -> None:
+    """3 s of steps and a peak of 50 bytes before, none and 20 after: 3 s, 50 bytes, 1 + 2 retries.
+
+    A line of a later step was of work that is lost, and so are its seconds.
+    """
+    first = recorder(tmp_path, JobKind.TRAIN)
+    first.meter = Told(50, retries=1)
+    first.begin(0)
+    first._began -= 3.0
+    first.step_seconds = [1.0, 1.0]
+    for step in (1, 2):
+        first.step(step=step, epoch=step / 2, logs={"loss": 2.0})
+    checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    first.saved(2)
+    first._began -= 100.0
+    first.step(step=3, epoch=1.5, logs={"loss": 2.0})
+
+    again = recorder(tmp_path, JobKind.TRAIN)
+    again.meter = Told(20, retries=2)
+    again.begin(2)
+    record = again.finish(Status.OK)
+    assert record.steps == 2
+    assert record.timing.seconds == pytest.approx(3.0, abs=0.5)
+    assert record.timing.step_seconds == (1.0, 1.0)
+    memory = record.memory
+    assert (memory.peak_allocated_bytes, memory.peak_reserved_bytes) == (50, 50)
+    assert (memory.process_bytes, memory.host_bytes, memory.pinned_bytes) == (51, 7, None)
+    assert memory.allocation_retries == 3
+
+
+@pytest.mark.parametrize("left", [None, b"", b"[]", b'{"memory": 3}'])
+def test_a_checkpoint_that_does_not_tell_its_peaks_is_gone_on_from(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    """An older version left nothing there; then the peak is that of the rest, 20 + 1 bytes."""
+    checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    if left is not None:
+        record_so_far(checkpoint, 0).write_bytes(left)
+    again = recorder(tmp_path, JobKind.TRAIN)
+    again.meter = Told(20, retries=0)
+    again.begin(2)
+    assert again.finish(Status.OK).memory.process_bytes == 21
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from memory_models.settings import FinetuningType, LossKernel, Quantization
 from tests.support import tiny
 from tsplanner.planner.plan import Plan
 from tsplanner.training.job import Job, JobKind, Status
-from tsplanner.training.record import Record, parse_record
+from tsplanner.training.record import Record, parse_record, record_so_far
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +119,15 @@ def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     )
     steps = [row["step"] for row in rows_of(folder) if "loss" in row]
     assert steps == list(range(1, 41))
+    # As if it had been killed once more, after its last step: nothing is left to train.
+    (folder / "record.json").unlink()
+    so_far = parse_record(record_so_far(folder / "checkpoints" / "checkpoint-40", 0).read_bytes())
+    again = finish(Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder), threads=1, resume=True))
+    assert again.status is Status.OK, again.message
+    assert (again.steps, len(again.timing.step_seconds)) == (40, 40)
+    assert again.timing.seconds == pytest.approx(resumed.timing.seconds, abs=0.01)
+    assert again.timing.samples_per_second == resumed.timing.samples_per_second
+    assert (again.memory.process_bytes or 0) >= (so_far.memory.process_bytes or 0) > 2**20
 
 
 @pytest.mark.parametrize("how", ["file", "signal"])

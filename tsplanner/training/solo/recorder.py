@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import statistics
@@ -25,8 +26,11 @@ from tsplanner.training.record import (
     Record,
     Unchecked,
     ValuesChecked,
+    parse_record,
     record_file,
+    record_so_far,
 )
+from tsplanner.training.solo.saving import checkpoint_folder
 
 METRICS_FILE = "metrics.jsonl"
 EVAL_ROWS_FILE = "eval_rows.json"
@@ -63,13 +67,15 @@ class Recorder:
         self.values: ValuesChecked | None = None
         self.unchecked: Unchecked | None = None
         self._memory: MeasuredMemory | None = None
+        self._memory_before = MeasuredMemory()
+        """The peaks of the parts of the run that were cut off."""
         self._asked = float("-inf")
         """When the peak of memory was asked for, by the monotonic clock."""
         self._began = time.monotonic()
         self._seconds_before = 0.0
 
     def begin(self, step: int) -> None:
-        """Start the clock; a resumed run keeps the lines up to ``step``.
+        """Start the clock; a resumed run keeps the lines and the measurements up to ``step``.
 
         Later lines are of work that the crash lost and that the run repeats.
         """
@@ -84,7 +90,25 @@ class Recorder:
         for row in kept:
             self._remember(row)
         self._seconds_before = max((_number(row, "seconds") or 0.0 for row in kept), default=0.0)
+        # A run that was killed after its last step writes no further line.
+        self.seconds = self._seconds_before
+        if step:
+            self._join_so_far(checkpoint_folder(self.folder, step))
         self._began = time.monotonic()
+
+    def _join_so_far(self, checkpoint: Path) -> None:
+        """Go on from what was measured up to a checkpoint; one of an older version does not say."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            found = parse_record(record_so_far(checkpoint, distributed.rank()).read_bytes())
+            self._memory_before = found.memory
+            self.step_seconds = [*found.timing.step_seconds, *self.step_seconds]
+
+    def saved(self, step: int) -> None:
+        """Leave what was measured so far in a checkpoint, for whoever goes on from there."""
+        checkpoint = checkpoint_folder(self.folder, step)
+        if checkpoint.is_dir():
+            path = record_so_far(checkpoint, distributed.rank())
+            runs.write_bytes(path, msgspec.json.encode(self._record(Status.STOPPED, "")))
 
     def _kept(self, name: str, step: int) -> list[dict[str, object]]:
         """The whole lines of a file up to a step; none of a run that begins."""
@@ -110,7 +134,7 @@ class Recorder:
         if self.job.kind is not JobKind.TRAIN or now - self._asked < MEMORY_SECONDS:
             return {}
         self._asked = now
-        found = self.meter.peaks().process
+        found = self._measured().process_bytes
         return {} if found is None else {"process_bytes": found}
 
     def evaluation(self, *, step: int, epoch: float, rows: Sequence[tuple[float, int]]) -> float:
@@ -158,16 +182,22 @@ class Recorder:
 
     def finish(self, status: Status, message: str = "") -> Record:
         """Write record.json, whole, and return it."""
+        record = self._record(status, message or self.message)
+        write_record(self.folder, record)
+        return record
+
+    def _record(self, status: Status, message: str) -> Record:
+        """What was measured so far, with the parts before a resume."""
         probe = self.job.kind is JobKind.PROBE
-        record = Record(
+        return Record(
             status=status,
             kind=self.job.kind,
-            message=message or self.message,
+            message=message,
             process=distributed.rank(),
             device_name=self.device_name,
             steps=self.steps,
             epochs=self.epochs,
-            memory=self._memory or measured_memory(self.meter),
+            memory=self._memory or self._measured(),
             timing=MeasuredTime(
                 load_seconds=self.load_seconds,
                 step_seconds=tuple(self.step_seconds),
@@ -178,8 +208,9 @@ class Recorder:
             losses=self._measured_losses(),
             versions=runs.versions(),
         )
-        write_record(self.folder, record)
-        return record
+
+    def _measured(self) -> MeasuredMemory:
+        return measured_memory(self.meter).joined(self._memory_before)
 
     def _measured_losses(self) -> MeasuredLosses:
         return MeasuredLosses(
@@ -194,7 +225,7 @@ class Recorder:
 
     def end_of_training(self) -> None:
         """Keep the peaks so far: what follows is no part of what the plan predicts."""
-        self._memory = measured_memory(self.meter)
+        self._memory = self._measured()
 
     def _samples_per_second(self, probe: bool) -> float | None:
         """Rows per second of the optimizer steps, without evaluations and warm-up."""

@@ -55,6 +55,11 @@ def read_adapter(model: Any, folder: Path) -> None:
     set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
 
 
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Where Trainer saves the checkpoint of a step."""
+    return folder / CHECKPOINTS / f"checkpoint-{step}"
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; None if there is none."""
     whole = [path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if is_whole(path)]

@@ -215,6 +215,11 @@ class PlanCallback(TrainerCallback):
         if not math.isfinite(float(logs["loss"])):
             raise diverged(float(logs["loss"]), state.global_step)
 
+    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Leave time and peaks in the checkpoint: a run may be killed before its record."""
+        if self.job.kind is JobKind.TRAIN:
+            self.recorder.saved(state.global_step)
+
     def on_evaluate(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
