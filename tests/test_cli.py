@@ -38,7 +38,7 @@ PINS = (
     "--token-budget --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --allow-streaming --columns "
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns "
     "--cpu-threads --experiment --deadline --host-memory --json --no-corrections --output "
     "--price-per-hour --probe --probe-budget --rent --saves --trust-remote-code",
     "data": "--answer --by --columns --convert --cutoff-len --decimal-comma --json --labels --line "

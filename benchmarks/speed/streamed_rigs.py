@@ -56,12 +56,12 @@ class Forecast:
         return f"{time.step_seconds:.0f} s ± {time.step_seconds * time.relative_error:.0f}"
 
 
-def forecast(experiment: Experiment, rig: str, pins: dict[str, Any], *, streams: bool) -> Forecast:
+def forecast(experiment: Experiment, rig: str, pins: dict[str, Any]) -> Forecast:
     """The best plan of a run's rows and learning settings on a rig with these pins."""
     where: dict[str, Any] = {"machine": rig}
     if " " in rig:
         where = {"gpus": rig, "around": Surroundings(host_memory_bytes=ONE_CARD_RAM)}
-    given = Subject(**where, liberty=Liberty(corrections=False, allow_streaming=streams))
+    given = Subject(**where, liberty=Liberty(corrections=False))
     subject = replace(experiment_subject(experiment, given), pins=Pins(**pins))
     with tempfile.TemporaryDirectory() as folder:
         request = plan_request(subject, Path(folder))
@@ -73,8 +73,8 @@ def forecast(experiment: Experiment, rig: str, pins: dict[str, Any], *, streams:
 
 def row(experiment: Experiment, rig: str) -> list[str]:
     """One line of the table."""
-    streamed = forecast(experiment, rig, STREAMED, streams=True)
-    offloaded = forecast(experiment, rig, {**OFFLOADED, "streamed_layers": 0}, streams=False)
+    streamed = forecast(experiment, rig, STREAMED)
+    offloaded = forecast(experiment, rig, {**OFFLOADED, "streamed_layers": 0})
     method = experiment.settings
     run = (
         f"LoRA r={method.method.lora_rank}, {method.optimization.effective_batch_size} rows a step"

@@ -180,9 +180,14 @@ def test_nothing_fits_is_status_4_with_what_would_help(tmp_path: Path) -> None:
 
 def test_nothing_fits_in_json_carries_the_numbers(tmp_path: Path) -> None:
     """The smallest plan, the free bytes, the remedies."""
-    words = ("--model", "qwen2.5-14b", "--quantization", "none", "--json", "--machine")
+    words = ("--model", "qwen2.5-14b", "--quantization", "none", "--json", "--streamed-layers", "0")
     done = plan(
-        tmp_path, *words, str(ROOT / "configs/machines/1x-rtx-3090-24gib.yaml"), "--zero-stage", "0"
+        tmp_path,
+        *words,
+        "--zero-stage",
+        "0",
+        "--machine",
+        str(ROOT / "configs/machines/1x-rtx-3090-24gib.yaml"),
     )
     assert done.returncode == 4
     document = json.loads(done.stdout)

@@ -186,18 +186,24 @@ def test_pins_that_exclude_each_other_are_named_and_no_others(pins: Pins, words:
 @pytest.mark.parametrize(
     ("pins", "words"),
     [
-        (Pins(passes_together=2), "No plan has --passes-together 2 without streamed layers"),
-        (Pins(host_checkpoints=True), "No plan has --host-checkpoints on without streamed layers"),
+        (Pins(passes_together=2), "No plan for this machine has --passes-together 2: leave it out"),
         (
-            Pins(zero_stage=2, passes_together=2),
-            "No plan for this machine has --passes-together 2: leave it out",
+            Pins(host_checkpoints=True),
+            "No plan for this machine has --host-checkpoints on: leave it out",
         ),
     ],
 )
 def test_one_pin_that_no_plan_has_excludes_nothing_but_itself(pins: Pins, words: str) -> None:
-    """What only streamed layers have is asked for together with them."""
+    """A base that is trained cannot be streamed."""
     with pytest.raises(TsplannerError, match=words):
-        choose(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins))
+        choose(request("qwen2.5-0.5b", HOPPER, pins=pins, finetuning_type=FinetuningType.FULL))
+
+
+def test_what_only_streamed_layers_have_orders_them() -> None:
+    """A base that would fit is streamed where its layers' inputs are to wait on the host."""
+    plan = choose(request("qwen2.5-0.5b", HOPPER, pins=Pins(host_checkpoints=True))).plan
+    assert plan.hardware.streaming.streams
+    assert plan.hardware.streaming.host_checkpoints
 
 
 def test_a_row_that_a_replay_found_too_large_is_not_called_as_fast() -> None:
@@ -224,7 +230,9 @@ def test_the_refusal_of_two_pins_that_exclude_each_other_is_told_first() -> None
 
 def test_where_the_host_is_short_its_memory_is_named() -> None:
     """The cards would hold 14B offloaded; 24 GiB of RAM do not."""
-    asked = by_host(with_free(TURING, 9), host_gib=24, pins=Pins(quantization=None))
+    asked = by_host(
+        with_free(TURING, 9), host_gib=24, pins=Pins(quantization=None, streamed_layers=0)
+    )
     with pytest.raises(NothingFits, match=r"GiB of host RAM, 22\.8 GiB are free") as caught:
         choose(asked)
     failure = caught.value.failure
@@ -374,7 +382,8 @@ def test_sharding_is_nothing_to_pin_on_a_cpu() -> None:
 def over(gbit: float, *, batch: int = 64) -> Choice:
     """A 14B on two machines of two 24 GiB cards each, over such a network."""
     card = replace(HOPPER, name="card", total_bytes=24 * GIB, free_bytes=23 * GIB)
-    asked = request("qwen2.5-14b", card, card, effective_batch_size=batch, length=512)
+    pins = Pins(streamed_layers=0)
+    asked = request("qwen2.5-14b", card, card, effective_batch_size=batch, length=512, pins=pins)
     several = replace(asked.machine, nodes=2, node_link=stated_link(gbit))
     return choose(replace(asked, machine=several))
 

@@ -76,7 +76,6 @@ class PlanKeywords(TypedDict, total=False):
     passes_together: int | None
     deepspeed: str | os.PathLike[str] | None
     allow_rounding: bool
-    allow_streaming: bool
     cpu_threads: int | None
     no_corrections: bool
     trust_remote_code: bool

@@ -152,7 +152,6 @@ def subject_from(options: argparse.Namespace) -> Subject:
         liberty=Liberty(
             corrections=not options.no_corrections,
             allow_rounding=options.allow_rounding,
-            allow_streaming=options.allow_streaming,
         ),
         learning=learning_values(options, file),
         pins=pins(options, file),

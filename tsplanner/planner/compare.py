@@ -118,6 +118,7 @@ def family_key(hardware: HardwareSettings) -> tuple[object, ...]:
         if on_cpu
         else (sharding.zero_stage, sharding.fsdp, sharding.world_size, sharding.nodes),
         sharded and not on_cpu and (sharding.offload_param, sharding.offload_optimizer),
+        hardware.streaming.streams and hardware.streaming.stream_from_files,
         hardware.streaming.streams,
         optimizer if optimizer in BITSANDBYTES_OPTIMIZERS else None,
     )

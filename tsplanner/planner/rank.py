@@ -264,18 +264,10 @@ def _no_candidate(request: PlanRequest, refusals: tuple[Refusal, ...]) -> str:
         return sentence(NoPlan.NEEDS_GPU)
     names = conflict(request)
     if not BATCH_SETTINGS.issuperset(names):
-        kind = _conflict_kind(request, names)
+        kind = NoPlan.PINS_EXCLUDE_EACH_OTHER if names[1:] else NoPlan.PIN_LEFT_ALONE
         return sentence(kind, {"pins": pin_words(request.pins, names)})
     batch = request.learning.optimization.effective_batch_size
     return sentence(NoPlan.EFFECTIVE_BATCH, {"batch": batch})
-
-
-def _conflict_kind(request: PlanRequest, names: tuple[str, ...]) -> NoPlan:
-    """What to say of pins that leave no candidate: several contradict, one means nothing here."""
-    streams = replace(request, allow_streaming=True)
-    if not conflict(streams):
-        return NoPlan.PIN_NEEDS_STREAMING
-    return NoPlan.PINS_EXCLUDE_EACH_OTHER if names[1:] else NoPlan.PIN_LEFT_ALONE
 
 
 def _nothing_fits(

@@ -75,8 +75,6 @@ class PlanRequest:
     """Plan for the CPU although there are GPUs."""
     allow_rounding: bool = False
     """Take what rounds the base or the optimizer's states for its speed alone."""
-    allow_streaming: bool = False
-    """Layers may be streamed without being asked for by number; one kind of GPU has run it."""
 
     @property
     def on_cpu(self) -> bool:

@@ -77,8 +77,6 @@ def _changes(request: PlanRequest) -> Iterator[Change]:
     """Single changes of the request, the least intrusive first."""
     if request.pins.values:
         yield Change(kind=ChangeKind.NO_PINS, request=replace(request, pins=Pins()))
-    if not request.allow_streaming and request.learning.method.uses_adapter:
-        yield Change(kind=ChangeKind.STREAMING, request=replace(request, allow_streaming=True))
     for length in _shorter(request):
         yield Change(
             kind=ChangeKind.SHORTER_SEQUENCES,

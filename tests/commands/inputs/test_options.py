@@ -48,7 +48,6 @@ def test_the_host_and_rounding_are_flags_of_their_own() -> None:
     assert parsed().host_memory is None
     assert parsed("--allow-rounding").allow_rounding
     assert not parsed().allow_rounding
-    assert parsed("--allow-streaming").allow_streaming
 
 
 def test_tables_name_fields_that_exist() -> None:

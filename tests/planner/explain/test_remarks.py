@@ -49,7 +49,7 @@ def test_a_plan_as_asked_needs_no_remark() -> None:
 
 def test_an_assumed_host_is_the_first_remark_where_weights_lie_on_it() -> None:
     """14B in fp16 does not fit 21 GiB, so it is offloaded to RAM that nobody stated."""
-    found = choose(replace(assumed(request("qwen2.5-14b", TURING), 512), allow_streaming=True))
+    found = choose(assumed(request("qwen2.5-14b", TURING), 512))
     assert found.plan.hardware.streaming.streams
     assert kinds(found)[0] is RemarkKind.HOST_ASSUMED
     assert words(found, RemarkKind.HOST_ASSUMED).startswith("512 GiB of host RAM are assumed")

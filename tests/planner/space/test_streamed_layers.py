@@ -20,15 +20,14 @@ ELEVEN = replace(TURING, name="RTX 2080 Ti 11 GiB", total_bytes=11 * GIB, free_b
 
 def asked(**pins: object) -> PlanRequest:
     """14B in fp16 on 11 GiB, which the layers alone exceed by far."""
-    made = request("qwen2.5-14b", ELEVEN, length=4096, pins=Pins(**pins))
-    return replace(made, allow_streaming=True)
+    return request("qwen2.5-14b", ELEVEN, length=4096, pins=Pins(**pins))
 
 
-def test_nothing_is_streamed_that_was_not_allowed() -> None:
-    """No GPU has run it yet: NF4 and offload come first, and a number is an order."""
-    found = choose(replace(asked(), allow_streaming=False))
+def test_a_number_is_an_order() -> None:
+    """0 leaves NF4 and offload; 48 streams what fewer would stream as well."""
+    found = choose(asked(streamed_layers=0))
     assert not any(each.hardware.streaming.streams for each in found.evaluated)
-    ordered = choose(replace(asked(streamed_layers=48), allow_streaming=False)).plan
+    ordered = choose(asked(streamed_layers=48)).plan
     assert ordered.hardware.streaming.streamed_layers == 48
 
 
@@ -83,7 +82,7 @@ def test_where_not_even_rounded_layers_have_room_they_stay_in_the_models_files()
     small = replace(ELEVEN, total_bytes=9 * GIB, free_bytes=8 * GIB)
     made = request("qwen2.5-14b", small, length=256)
     host = replace(made.machine.host, total_bytes=7 * GIB, available_bytes=9 * GIB // 2)
-    made = replace(made, machine=replace(made.machine, host=host), allow_streaming=True)
+    made = replace(made, machine=replace(made.machine, host=host))
     choice = choose(made)
     streaming = choice.plan.hardware.streaming
     assert streaming.stream_from_files

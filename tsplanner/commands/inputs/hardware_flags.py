@@ -72,7 +72,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("fsdp", "; no GPU has run it yet [off]", **on_off)
     pin("offload_optimizer", **on_off)
     pin("offload_param", **on_off)
-    pin("streamed_layers", " [none; with --allow-streaming as few as fit]", type=count, metavar="N")
+    pin(
+        "streamed_layers",
+        " [as few as fit, where the base does not; 0: none]",
+        type=count,
+        metavar="N",
+    )
     pin("host_checkpoints", **on_off)
     pin("stream_from_files", " [off, where the host has room]", **on_off)
     pin("passes_together", " [all of a step that fit]", type=positive, metavar="N")
@@ -86,11 +91,6 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         "--allow-rounding",
         action="store_true",
         help="take a quantised base or an 8-bit optimizer where it is faster [only where needed]",
-    )
-    group.add_argument(
-        "--allow-streaming",
-        action="store_true",
-        help="stream layers from host RAM where nothing else fits unrounded; measured on one H200",
     )
     group.add_argument(
         "--cpu-threads",

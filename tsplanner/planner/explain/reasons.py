@@ -120,7 +120,6 @@ class ChangeKind(StrEnum):
     """Single changes of a request that can make a plan fit."""
 
     NO_PINS = "no_pins"
-    STREAMING = "streaming"
     SHORTER_SEQUENCES = "shorter_sequences"
     LORA = "lora"
     LORA_ON_NF4 = "lora_on_nf4"
@@ -153,7 +152,6 @@ class NoPlan(StrEnum):
     NEEDS_GPU = "needs_gpu"
     EFFECTIVE_BATCH = "effective_batch"
     PIN_LEFT_ALONE = "pin_left_alone"
-    PIN_NEEDS_STREAMING = "pin_needs_streaming"
     PINS_EXCLUDE_EACH_OTHER = "pins_exclude_each_other"
     NOTHING_FITS = "nothing_fits"
     NO_HOST_FITS = "no_host_fits"

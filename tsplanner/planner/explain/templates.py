@@ -230,10 +230,6 @@ CPU_RULES: dict[RuleName, Words] = {
 
 CHANGES: dict[ChangeKind, Words] = {
     ChangeKind.NO_PINS: ("no pinned hardware settings", "不固定硬件设置"),
-    ChangeKind.STREAMING: (
-        "layers from host RAM (--allow-streaming; measured on one H200)",
-        "从主机内存流式传入各层（--allow-streaming；仅在一块 H200 上测过）",
-    ),
     ChangeKind.SHORTER_SEQUENCES: (
         "sequences of at most {number:token}",
         "序列不超过 {number} 词元",
@@ -307,12 +303,6 @@ NO_PLANS: dict[NoPlan, Words] = {
     NoPlan.PIN_LEFT_ALONE: (
         "No plan for this machine has {pins}: leave it out.",
         "这台机器的方案都没有 {pins}：请去掉它。",
-    ),
-    NoPlan.PIN_NEEDS_STREAMING: (
-        "No plan has {pins} without streamed layers: add --allow-streaming, or --streamed-layers "
-        "with their number.",
-        "没有流式加载的层，就没有方案带 {pins}：请加 --allow-streaming，或用 --streamed-layers "
-        "给出层数。",
     ),
     NoPlan.PINS_EXCLUDE_EACH_OTHER: (
         "No plan: {pins} exclude each other; leave one of them out.",

@@ -45,8 +45,6 @@ class Liberty:
     """Earlier probes on this machine correct the plan."""
     allow_rounding: bool = False
     """What rounds the base or the optimizer's states is taken for its speed alone."""
-    allow_streaming: bool = False
-    """Layers may be streamed without being asked for by number."""
 
 
 @frozen
@@ -111,7 +109,6 @@ def plan_request(
         pins=subject.pins,
         forced_cpu=subject.cpu,
         allow_rounding=subject.liberty.allow_rounding,
-        allow_streaming=subject.liberty.allow_streaming,
     )
     return calibrated(request, machine) if subject.liberty.corrections else request
 

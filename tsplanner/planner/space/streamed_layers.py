@@ -41,12 +41,7 @@ def streamings(
         # What was not asked for is left out; what was is refused in words.
         if numbers != [0] and any(holds and name not in pins for name, holds in against.items()):
             return
-    elif (
-        not request.allow_streaming
-        or request.on_cpu
-        or not request.learning.method.uses_adapter
-        or any(against.values())
-    ):
+    elif request.on_cpu or not request.learning.method.uses_adapter or any(against.values()):
         numbers = [0]
     places = [pins.get(HOST_CHECKPOINTS)] if HOST_CHECKPOINTS in pins else [False, True]
     whole = base.quantization is None and stored_base(request.model.config) is None

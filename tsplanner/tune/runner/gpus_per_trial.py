@@ -26,6 +26,8 @@ def one_gpu_per_trial(plan: Plan) -> Plan | None:
         model_dtype=hardware.base.model_dtype,
         quantization=hardware.base.quantization,
         optimizer=hardware.kernels.optimizer,
+        # Trials side by side would hold a streamed base once each, which no plan counts.
+        streamed_layers=0,
     )
     try:
         alone = choose(replace(request_again(plan, plan.learning), pins=pins)).plan
