@@ -160,6 +160,15 @@ def test_a_streamed_plan_says_that_a_trainer_keeps_the_base_on_the_gpu() -> None
     assert found == ["tsplanner's streamed layers are its own: the whole base is on the GPU."]
 
 
+def test_a_streamed_plan_whose_base_another_trainer_has_no_room_for_is_told_how_to_plan() -> None:
+    """15 GiB of weights on 10 GiB, whatever the micro-batch."""
+    made = case("qwen2.5-7b", streamed_layers=28, gradient_checkpointing=True)
+    device = replace(H200, free_bytes=10 * GIB)
+    machine = replace(made.plan.machine, devices=(device,))
+    with pytest.raises(TsplannerError, match="plan again with --streamed-layers 0, as only"):
+        written(Case(replace(made.plan, machine=machine, free_bytes=10 * GIB), made.options))
+
+
 @pytest.mark.parametrize("model_type", ["gemma3", "llava", "qwen2_5_vl", "qwen3_vl", "mistral3"])
 def test_targets_beside_a_tower_are_whole_names(model_type: str) -> None:
     """PEFT fits the pattern to the real model's names: the language model's linears alone."""

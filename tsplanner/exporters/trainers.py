@@ -185,6 +185,8 @@ def _remedy(plan: Plan, running: Running) -> str:
     for words, hardware in _smaller(plan.hardware):
         if memory_under(plan, running, hardware).process_bytes.expected <= plan.free_bytes:
             return f"with {words}"
+    if plan.hardware.streaming.streams:
+        return "with --streamed-layers 0, as only tsplanner train streams layers"
     return "for more memory, or with a shorter --cutoff-len"
 
 
