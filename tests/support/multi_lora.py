@@ -83,11 +83,12 @@ def record_in(folder: Path) -> Record:
 
 
 def lines_in(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, without their times."""
+    """The lines of metrics.jsonl, without what differs from one run to the next."""
     from tsplanner.runs import read_json_lines
 
     rows = read_json_lines(folder / "metrics.jsonl")
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    measured = {"seconds", "process_bytes"}
+    return [{key: value for key, value in row.items() if key not in measured} for row in rows]
 
 
 def alone(plan: Plan, learning: LearningSettings, folder: Path, **options: Any) -> Record:
