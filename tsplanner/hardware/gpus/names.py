@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from memory_models.units import GIB
 from tsplanner.errors import UsageError, named
@@ -26,8 +27,12 @@ OTHER_MAKERS = {
 """Patterns of the names of accelerators that are not planned for, by their maker."""
 
 
+@lru_cache(maxsize=64)
 def gpu_by_driver_name(name: str, total_bytes: int) -> Gpu | None:
-    """The row of a card in this machine; None for a card that is not in the catalogue."""
+    """The row of a card in this machine; None for a card that is not in the catalogue.
+
+    Kept, as a rack has a thousand cards of one name.
+    """
     key = name_key(name)
     rows = [gpu for gpu in CATALOG if key in gpu.keys or key in gpu.names.patterns_with_size]
     if len(rows) < 2:
