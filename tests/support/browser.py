@@ -121,6 +121,12 @@ class Browser:
 
     def show(self, path: Path, *, width: int, dark: bool = False, phone: bool = False) -> None:
         """Open a file at a width, in a light or a dark scheme."""
+        self.view(width=width, dark=dark, phone=phone)
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.ask(LOADED)
+
+    def view(self, *, width: int, dark: bool = False, phone: bool = False) -> None:
+        """A window or a phone of a width, in a light or a dark scheme."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call(
@@ -130,8 +136,6 @@ class Browser:
             deviceScaleFactor=1,
             mobile=phone,
         )
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        self.ask(LOADED)
 
     def ask(self, expression: str) -> Any:
         """The value of an expression in the page."""

@@ -54,19 +54,6 @@ def has(words: str) -> str:
     return f"document.querySelector('#progress').innerText.includes({words!r})"
 
 
-def view(browser: Browser, width: int, dark: bool) -> None:
-    """A window or a phone, light or dark."""
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.call("Emulation.setEmulatedMedia", features=[scheme])
-    browser.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=900,
-        deviceScaleFactor=1,
-        mobile=width < 500,
-    )
-
-
 def test_a_page_follows_a_run_and_stays_where_its_reader_is(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +64,7 @@ def test_a_page_follows_a_run_and_stays_where_its_reader_is(
     server = Server(0, LivePage(run))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    view(browser, *VIEWS[0])
+    browser.view(width=1280)
     browser.call("Page.navigate", url=server.address)
     wait(browser, "document.readyState == 'complete' && !!document.querySelector('#progress')")
     assert browser.ask(has("nothing has begun here yet"))
@@ -100,7 +87,7 @@ def test_a_page_follows_a_run_and_stays_where_its_reader_is(
         assert browser.ask("window.table === document.querySelector('#learning table')")
         assert browser.ask(order) == ("progress headline advice curves memory plans learning about")
         for width, dark in VIEWS:
-            view(browser, width, dark)
+            browser.view(width=width, dark=dark, phone=width < 500)
             assert browser.ask("document.documentElement.scrollWidth") <= width
             if folder := os.environ.get("TSPLANNER_PICTURES"):
                 name = f"live-{width}-{'dark' if dark else 'light'}.png"

@@ -34,6 +34,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], Obstacle, str]] = [
     ({}, {"quantization": Quantization.INT8}, Obstacle.INT8, "int8 looks for outliers"),
     ({}, {"world_size": 2}, Obstacle.WORLD_SIZE, "runs on 2 processes"),
     ({}, {"zero_stage": 2}, Obstacle.ZERO, "ZeRO stage 2 shards"),
+    ({}, {"streamed_layers": 4}, Obstacle.STREAMED, "its base is streamed layer by layer"),
     (
         {"effective_batch_size": 6},
         {"micro_batch_size": 4},

@@ -47,6 +47,7 @@ OBSTACLES: dict[Obstacle, Words] = {
     Obstacle.SCHEDULE: ("the schedule {detail} follows the loss", "学习率计划 {detail} 取决于损失"),
     Obstacle.WORLD_SIZE: ("it runs on {detail:process}", "它在 {detail} 个进程上运行"),
     Obstacle.ZERO: ("ZeRO stage {detail} shards the base", "ZeRO 第 {detail} 阶段会切分基座"),
+    Obstacle.STREAMED: ("its base is streamed layer by layer", "它的基座逐层流式传入"),
     Obstacle.BATCH_SIZE: (
         "effective batch {detail} is no multiple of micro-batch {micro_batch}",
         "有效批次 {detail} 不是微批次 {micro_batch} 的倍数",

@@ -173,6 +173,7 @@ class Obstacle(StrEnum):
     SCHEDULE = "schedule"
     WORLD_SIZE = "world_size"
     ZERO = "zero"
+    STREAMED = "streamed"
     BATCH_SIZE = "batch_size"
 
 

@@ -84,6 +84,7 @@ def _refusals(
         (Obstacle.SCHEDULE, schedule in LOSS_DRIVEN, schedule),
         (Obstacle.WORLD_SIZE, sharding.world_size > 1, sharding.world_size),
         (Obstacle.ZERO, sharding.zero_stage > 0, sharding.zero_stage),
+        (Obstacle.STREAMED, hardware.streaming.streams, ""),
         (Obstacle.BATCH_SIZE, batch % micro != 0, batch),
     )
     for obstacle, holds, detail in checks:
