@@ -193,12 +193,36 @@ def _large(name: str, tokens: int) -> Run:
     )
 
 
+def _streamed() -> Run:
+    """A 14B whose layers both processes fetch from one copy in host memory."""
+    return Run(
+        "14b-streamed-two",
+        "streamed",
+        "qwen2.5-14b",
+        pins={
+            "world_size": 2,
+            "streamed_layers": 48,
+            "host_checkpoints": True,
+            "quantization": None,
+            "gradient_checkpointing": True,
+            "checkpointed_layers": None,
+            "micro_batch_size": 1,
+            "token_budget": None,
+            "loss_kernel": LossKernel.FUSED,
+        },
+        learning={"cutoff_len": 4096, "effective_batch_size": 16, "lora_rank": 8},
+        cap_gib=8,
+        seconds=110.0,
+    )
+
+
 RUNS: tuple[Run, ...] = (
     *_memory(),
     _timed("14b-two", "qwen2.5-14b", DDP),
     _timed("14b-one", "qwen2.5-14b", ALONE),
     _timed("8b-fsdp", "qwen3-8b", FSDP),
     _timed("8b-two", "qwen3-8b", DDP),
+    _streamed(),
     _large("72b-nf4-24", 384),
     _large("72b-nf4-24-short", 128),
 )
@@ -215,7 +239,7 @@ def shaped(run: Run, folder: Path, *, tiny: bool) -> str:
     config = dict(read_model(run.model).config)
     for part in (config, config.get("text_config", {})):
         if "num_hidden_layers" in part:
-            part["num_hidden_layers"] = 2 if tiny else run.layers
+            part["num_hidden_layers"] = TINY_LAYERS if tiny else run.layers
             part.pop("layer_types", None)
             if tiny:
                 part.update(TINY)
@@ -237,7 +261,7 @@ TINY: dict[str, Any] = {
     "eos_token_id": 2,
 }
 NOT_TINY = ("head_dim", "max_window_layers", "rope_scaling", "rope_parameters", "no_rope_layers")
-TINY_TOKENS, TINY_BATCH, TINY_ROWS, TINY_RANK = 64, 4, 16, 8
+TINY_TOKENS, TINY_BATCH, TINY_ROWS, TINY_RANK, TINY_LAYERS = 64, 4, 16, 8, 2
 
 
 def plan_of(run: Run, folder: Path, *, tiny: bool) -> Plan:
@@ -248,6 +272,8 @@ def plan_of(run: Run, folder: Path, *, tiny: bool) -> Plan:
         learning["cutoff_len"] = TINY_TOKENS
         if pins.get("token_budget"):
             pins["token_budget"] = 2 * TINY_TOKENS
+        if pins.get("streamed_layers"):
+            pins["streamed_layers"] = TINY_LAYERS
     if pins.get("quantization") in (NF4, NF4_DQ):
         pins["upcast_unquantized"] = False
     if run.rows is not None:

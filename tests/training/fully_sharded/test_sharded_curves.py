@@ -50,13 +50,14 @@ def same(plan: Plan, folder: Path, settings: dict[str, Any], tolerance: float = 
         assert one == pytest.approx(other, abs=tolerance)
 
 
+@pytest.mark.parametrize("settings", [{}, NF4], ids=["whole", "nf4"])
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_two_processes_that_share_the_base_learn_what_one_learns(
-    tmp_path: Path, method: str
+    tmp_path: Path, method: str, settings: dict[str, Any]
 ) -> None:
     """Padded rows without checkpoints and with the reference kernels."""
     plan = tiny.with_learning(tiny.plan(tmp_path), finetuning_type=FinetuningType(method))
-    same(plan, tmp_path, PADDED)
+    same(plan, tmp_path, {**PADDED, **settings})
 
 
 @pytest.mark.parametrize("settings", [{}, NF4], ids=["whole", "nf4"])

@@ -32,6 +32,10 @@ HOST = torch.device("cpu")
 host share the pages that they read, and each takes its slices from there."""
 
 
+HALVES = torch.bfloat16
+"""What packed 4-bit weights are called while FSDP2 moves them; nothing counts with it."""
+
+
 def host_base(plan: Plan, device: torch.device) -> Any:
     """The base of a plan in host memory. Raises TsplannerError: as ``build_model``."""
     drawn = device.type == "cuda" and not (plan.model.has_weights or plan.hardware.base.upcasts)
@@ -81,11 +85,20 @@ def _slice(module: nn.Module, device: torch.device, mesh: DeviceMesh) -> None:
     """
     module.to(device)
     for each in module.modules():
-        packed = getattr(getattr(each, "weight", None), "quant_state", None)
-        if packed is not None:
-            each.quant_state = packed
+        own = each._parameters.get("weight")
+        constants = getattr(own, "quant_state", None)
+        if own is not None and constants is not None:
+            each.quant_state, each.weight = constants, _as_halves(own)
     trained = {each for each in module.parameters() if each.requires_grad}
     fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
+
+
+def _as_halves(packed: nn.Parameter) -> nn.Parameter:
+    """The same bytes as a column of 16-bit numbers, which bitsandbytes reads as well.
+
+    Before torch 2.12 FSDP2 lets every slice ask for a gradient first, which integers cannot.
+    """
+    return nn.Parameter(packed.detach().view(-1).view(HALVES).unsqueeze(1), requires_grad=False)
 
 
 def share_tables(base: Any, device: torch.device, *, fused_loss: bool) -> set[nn.Parameter]:

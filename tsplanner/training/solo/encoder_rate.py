@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from transformers import Trainer
+
+from tsplanner.training.fully_sharded.trainer import CutBaseTrainer
 
 ENCODER = "ts_encoder"
 
@@ -32,7 +33,7 @@ def use_encoder_rate(optimizer: Any, model: nn.Module, rate: float) -> None:
         optimizer.add_param_group({**group, "params": moved, "lr": rate, ENCODER: True})
 
 
-class EncoderRateTrainer(Trainer):
+class EncoderRateTrainer(CutBaseTrainer):
     """Trainer whose optimizer trains the encoder with ``timeseries_lr``."""
 
     timeseries_lr: float | None = None
