@@ -60,7 +60,7 @@ def share_out(trained: nn.Module, device: torch.device, *, fused_loss: bool = Fa
     mesh = init_device_mesh(device.type, (distributed.world_size(),))
     for layer in layers:
         _slice(layer, device, mesh)
-    tables = share_tables(base, device, fused_loss=fused_loss)
+    share_tables(base, device, fused_loss=fused_loss)
     for head in [] if fused_loss else untied(base, base.get_output_embeddings(), nn.Linear):
         _slice(head, device, mesh)
     # One root joins the layers, so that the next layer is gathered while this one works.
@@ -69,12 +69,6 @@ def share_out(trained: nn.Module, device: torch.device, *, fused_loss: bool = Fa
     base.to(device)
     # Libraries ask where the model lies, and it is no longer where it was loaded.
     base.hf_device_map = {"": device}
-    names = [
-        name
-        for name, each in trained.named_parameters()
-        if isinstance(each, DTensor) or each in tables
-    ]
-    trained._ddp_params_and_buffers_to_ignore = names
 
 
 def _slice(module: nn.Module, device: torch.device, mesh: DeviceMesh) -> None:
@@ -101,16 +95,13 @@ def _as_halves(packed: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(packed.detach().view(-1).view(HALVES).unsqueeze(1), requires_grad=False)
 
 
-def share_tables(base: Any, device: torch.device, *, fused_loss: bool) -> set[nn.Parameter]:
-    """Share embedding and head out by rows where that is possible; the parameters that were cut."""
+def share_tables(base: Any, device: torch.device, *, fused_loss: bool) -> None:
+    """Share embedding and head out by rows where that is possible."""
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
-    found = untied(base, embedding, nn.Embedding)
-    for each in found:
+    for each in untied(base, embedding, nn.Embedding):
         share_embedding(each, device)
-    heads = untied(base, head, nn.Linear) if fused_loss else []
-    for each in heads:
+    for each in untied(base, head, nn.Linear) if fused_loss else []:
         share_head(each, device)
-    return {each for module in (*found, *heads) for each in module.parameters()}
 
 
 def untied(base: Any, module: Any, kind: type[nn.Module]) -> list[Any]:

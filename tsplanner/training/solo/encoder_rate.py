@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from tsplanner.training.fully_sharded.trainer import CutBaseTrainer
+from tsplanner.training.solo.alike import AlikeTrainer
 
 ENCODER = "ts_encoder"
 
@@ -33,7 +33,7 @@ def use_encoder_rate(optimizer: Any, model: nn.Module, rate: float) -> None:
         optimizer.add_param_group({**group, "params": moved, "lr": rate, ENCODER: True})
 
 
-class EncoderRateTrainer(CutBaseTrainer):
+class EncoderRateTrainer(AlikeTrainer):
     """Trainer whose optimizer trains the encoder with ``timeseries_lr``."""
 
     timeseries_lr: float | None = None

@@ -40,7 +40,7 @@ from tsplanner.training.streaming.reading import (
     read_by_layer,
 )
 from tsplanner.training.streaming.regions import PAGE_BYTES
-from tsplanner.training.streaming.slabs import Slab, holder_of, homes_of
+from tsplanner.training.streaming.slabs import Slab, homes_of
 
 HOST = torch.device("cpu")
 OUTLIERS = 6.0
@@ -229,7 +229,6 @@ class StreamedBase:
         for index in self.slabs if any(map(magnitudes, base.modules())) else ():
             with feed.layer(index):
                 measure_magnitudes(layers[index])
-        self._leave_to_us(trained)
         return LayerMajor(
             trained,
             list(layers),
@@ -237,13 +236,6 @@ class StreamedBase:
             feed,
             HostInputs(self.device) if self.streaming.host_checkpoints else DeviceInputs(),
         )
-
-    def _leave_to_us(self, trained: nn.Module) -> None:
-        """Keep DDP from sending placeholders to the other processes."""
-        places = [place for slab in self.slabs.values() for place in slab.places]
-        ours = {id(holder_of(home)[0]) for place in places for home in place.homes}
-        names = [name for name, each in trained.named_parameters() if id(each) in ours]
-        trained._ddp_params_and_buffers_to_ignore = names
 
 
 def magnitudes(module: Any) -> dict[str, Any]:

@@ -39,12 +39,26 @@ def is_groupable(module: Any) -> bool:
 class Part(NamedTuple):
     """One linear of a group."""
 
-    matrix: FrozenMatrix
-    bias: Tensor | None
+    frozen: nn.Module
+    """The linear without its adapter. It is asked for its tensors at each use, because FSDP2 puts
+    others in their place when it gathers and slices."""
     scale: float = 1.0
     a: Tensor | None = None
     """The trained A; None: the linear has no adapter."""
     b: Tensor | None = None
+
+    @property
+    def matrix(self) -> FrozenMatrix:
+        """W."""
+        found = frozen_matrix(self.frozen)
+        assert found is not None
+        return found
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The linear's own bias."""
+        bias: Tensor | None = self.frozen.bias
+        return bias
 
     @property
     def rank(self) -> int:
@@ -55,13 +69,11 @@ class Part(NamedTuple):
 def part_of(module: Any) -> Part:
     """The linear and its adapter."""
     base = getattr(module, "base_layer", module)
-    matrix = frozen_matrix(base)
-    assert matrix is not None
     if base is module:
-        return Part(matrix, base.bias)
+        return Part(base)
     (name,) = module.lora_A
     sides = module.lora_A[name].weight, module.lora_B[name].weight
-    return Part(matrix, base.bias, module.scaling[name], *sides)
+    return Part(base, module.scaling[name], *sides)
 
 
 class Group:
