@@ -35,6 +35,7 @@ from memory_models.states.adapters import (
     trainable_parameters,
 )
 from memory_models.states.layer_inputs import autocast_cache_bytes
+from memory_models.states.storage import BYTES
 from memory_models.states.weights import embedding_parameters, encoder_parameters
 from memory_models.step_order import StepPhase, step_order
 
@@ -117,6 +118,8 @@ class _Step(NamedTuple):
     """See ``_Static``; of checkpointed layers only."""
     passing: int
     """See ``_last_product``."""
+    logits: int
+    """The result of the product with a head that is gathered for it alone."""
     layers: int
     """Number of layers."""
     above: int
@@ -179,6 +182,7 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
         series=series,
         casts=casts,
         passing=_last_product(architecture, n) if gathered.forward and checkpointing else 0,
+        logits=_logits(architecture, settings) if gathered.head else 0,
         layers=layers,
         above=above,
         mixed=mixed,
@@ -191,34 +195,50 @@ def _forward(step: _Step) -> PhasePeak:
         StepPhase.FORWARD,
         checkpoints=step.series + totals.all_kept - totals.last_kept,
         unrecomputed=max(0, totals.unrecomputed - totals.last_kept),
-        layer=max(totals.forward, step.passing) + step.masks + (step.casts if step.mixed else 0),
+        layer=max(totals.forward, step.passing, step.gathered.entering + totals.boundary)
+        + step.masks
+        + (step.casts if step.mixed else 0),
         gradients=step.held.early,
         gathered=step.gathered.forward,
     )
 
 
 def _forward_loss(step: _Step) -> PhasePeak:
+    loss, gathered = _around_head(step, step.casts + step.loss_forward)
     return PhasePeak(
         StepPhase.FORWARD_LOSS,
         checkpoints=step.series + step.totals.all_kept,
         unrecomputed=step.totals.unrecomputed,
         layer=step.masks,
-        loss=step.casts + step.loss_forward,
+        loss=loss,
         gradients=step.held.early,
-        gathered=step.gathered.loss,
+        gathered=gathered,
     )
 
 
 def _loss(step: _Step) -> PhasePeak:
+    loss, gathered = _around_head(step, step.loss_backward)
     return PhasePeak(
         StepPhase.LOSS,
         checkpoints=step.series + step.totals.all_kept,
         unrecomputed=step.totals.unrecomputed,
         layer=step.masks,
-        loss=step.loss_backward,
+        loss=loss,
         gradients=step.held.loss,
-        gathered=step.gathered.loss,
+        gathered=gathered,
     )
+
+
+def _around_head(step: _Step, loss: int) -> tuple[int, int]:
+    """Bytes of the loss and of gathered weights beside it, or of the head's product if more."""
+    found = loss, step.gathered.loss
+    return max(found, (step.logits, step.gathered.head), key=sum)
+
+
+def _logits(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Logits [n, V] as the product makes them."""
+    width = BYTES[settings.base.autocast or settings.base.model_dtype]
+    return settings.tokens * architecture.vocabulary.vocab_size * width
 
 
 def _head(step: _Step) -> PhasePeak:

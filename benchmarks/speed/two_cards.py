@@ -6,10 +6,10 @@
     python benchmarks/speed/two_cards.py --output DIR --dry-run       tiny shapes on CPU processes
     python benchmarks/speed/two_cards.py --report DIR/two_cards.json  what a file says of the bars
 
-Parts: memory (38 runs of a few layers, several pairs of processes side by side, for allocated bytes
-do not depend on time), scaling (a whole Qwen2.5-14B on unequal packed rows, on two GPUs and on one;
-an 8B by FSDP2 and by DDP) and large (a whole Qwen2.5-72B in NF4, capped to 24 GiB a card, with rows
-of 384 and of 128 tokens). Weights are random. All is foretold for the machine file 2x-h200-141gib before anything starts
+Parts: memory and memory-2 (38 runs of a few layers each, several pairs of processes side by side, for
+allocated bytes do not depend on time), scaling (a whole Qwen2.5-14B on unequal packed rows, on two GPUs and on one;
+an 8B by FSDP2 and by DDP), streamed (a 14B streamed from one copy in host memory) and large (a whole
+Qwen2.5-72B in NF4, capped to 24 GiB a card, with rows of 384 and of 128 tokens). Weights are random. All is foretold for the machine file 2x-h200-141gib before anything starts
 (DIR/foretold.json), and DIR/two_cards.json is written after every run. Libraries are imported once:
 both processes of a run are forked from this one. A run that fails or takes too long leaves its
 error there, and the next one starts.
@@ -32,7 +32,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.speed.two_cards_judged import judged, line
+from benchmarks.speed.two_cards_judged import MEMORY_PARTS, judged, line
 from benchmarks.speed.two_cards_runs import PARTS, RUNS, Run, outside_bytes, plan_of, told
 from memory_models.units import GIB
 from tsplanner.planner.plan import Plan
@@ -88,8 +88,9 @@ def main() -> None:
     print(f"foretold and imported in {time.monotonic() - began:.0f} s", flush=True)
     board = Board(options.output, expected, cpu=options.dry_run)
     for part in PARTS:
-        together = options.side_by_side if part == "memory" else 1
-        share = MEMORY_SHARE if part == "memory" and not options.only else 1.0
+        counts_bytes = part in MEMORY_PARTS
+        together = options.side_by_side if counts_bytes else 1
+        share = MEMORY_SHARE if counts_bytes and not options.only else 1.0
         board.deadline = began + 60 * options.minutes * share
         board.work([run for run in runs if run.part == part], plans, together)
         print(f"{part} by {time.monotonic() - began:.0f} s", flush=True)

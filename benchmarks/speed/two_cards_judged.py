@@ -9,6 +9,7 @@ from typing import Any
 
 from memory_models.units import GIB
 
+MEMORY_PARTS = ("memory", "memory-2")
 WARM_UP = 2
 """First steps of a timed run that say nothing."""
 Row = dict[str, Any]
@@ -70,7 +71,7 @@ def _memory(rows: Sequence[Row]) -> list[str]:
         own = [
             row
             for row in rows
-            if row["foretold"]["part"] == "memory" and kind in row["foretold"]["run"]
+            if row["foretold"]["part"] in MEMORY_PARTS and kind in row["foretold"]["run"]
         ]
         errors = [abs(each) for each in map(allocated_error, own) if each is not None]
         if not errors:

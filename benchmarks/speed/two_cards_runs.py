@@ -99,12 +99,13 @@ SETTINGS: tuple[tuple[str, dict[str, Any], Quantization | None, bool, DecoderKer
 )
 """Sharding, form of the base, checkpointing, and kernels of the decoder."""
 COUNT = 38
+"""Runs in each of the two parts; the second was foretold after the first had mended the model."""
 
 
 def _memory() -> Iterator[Run]:
     """Models, settings, layouts and methods, each gone through in turn."""
     models, settings = cycle(MODELS), cycle(SETTINGS)
-    for number in range(COUNT):
+    for number in range(2 * COUNT):
         model, (name, sharding, form, checkpoints, kernels) = next(models), next(settings)
         packed = name == "ddp" or number % 4 < 2
         dora = number % 5 == 4 and form is not FP8
@@ -117,7 +118,7 @@ def _memory() -> Iterator[Run]:
         words = (str(number), name, model, form or "bf16", "dora" if dora else "lora")
         yield Run(
             "-".join((*words, "packed" if packed else "padded")),
-            "memory",
+            "memory" if number < COUNT else "memory-2",
             model,
             layers=LAYERS + 2 * (number % 3),
             pins={

@@ -149,9 +149,22 @@ def _dora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
     tape.drop(left, right, read, *local)
     if plain is not base:
         tape.drop(plain)
-    result = _joined(ops, base, extra)
+    if _keeps_sum(ops, layer):
+        result = ops.add(base, extra)
+        tape.drop(base)
+    else:
+        result = _joined(ops, base, extra)
     tape.drop(extra, source)
     return result
+
+
+def _keeps_sum(ops: LayerOps, layer: Linear) -> bool:
+    """Whether PEFT hands DoRA's fp32 sum on as it is: on bitsandbytes' linears under autocast.
+
+    Source: peft/tuners/lora/bnb.py (``requires_conversion``).
+    """
+    form = form_of(layer, ops.quantization)
+    return ops.autocast and form is not None and not form.multiplies
 
 
 def _with_dropped_input(ops: LayerOps, layer: Linear, read: Value, local: list[Value]) -> Value:

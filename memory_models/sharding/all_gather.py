@@ -40,6 +40,10 @@ class GatheredPeaks(NamedTuple):
     last: int = 0
     first: int = 0
     end: int = 0
+    entering: int = 0
+    """More than ``forward`` just before a layer works, when it has no tensors of its own yet."""
+    head: int = 0
+    """Around the product with an lm_head that is whole for it alone; ``loss`` holds beyond it."""
 
 
 @lru_cache(maxsize=1024)

@@ -79,15 +79,17 @@ def gathered_bytes(architecture: Architecture, settings: StateSettings) -> int:
 def gathered_layers(architecture: Architecture, settings: StateSettings) -> GatheredPeaks:
     """Bytes of gathered weights in each phase of a step; zero without FSDP2.
 
-    While a layer works its weights are whole, and the next layer is on its way. A head that is
-    gathered is so around the loss, when no layer is.
+    While a layer works its weights are whole, and the next layer is on its way. Just before, in
+    forward, a layer's weights, its buffer and the buffer of the layer before it are there. A head
+    that is gathered is whole around its product, and neither in the loss nor while a layer works.
     """
     if not settings.sharding.shards_base:
         return GatheredPeaks()
     one = ceil_div(layers_bytes(architecture, settings), architecture.num_hidden_layers)
     return GatheredPeaks(
         forward=COPIES * one,
-        loss=COPIES * gathered_head_bytes(architecture, settings),
         last=COPIES * one,
         first=COPIES * one,
+        entering=one,
+        head=COPIES * gathered_head_bytes(architecture, settings),
     )

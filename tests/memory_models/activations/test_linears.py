@@ -58,6 +58,15 @@ def test_a_quantised_product_holds_the_de_quantised_matrix_for_a_moment() -> Non
     assert ops.tape.level == Size(per_token=32)
 
 
+@pytest.mark.parametrize(
+    ("form", "bytes"), [(None, 2), (Quantization.NF4, 4), (Quantization.FP8, 2)]
+)
+def test_doras_sum_stays_in_fp32_on_a_4_bit_linear(form: Quantization | None, bytes: int) -> None:
+    """Under autocast PEFT casts it back on a plain linear alone; ours in 8 bits is one to it."""
+    ops = layer_ops(finetuning_type=FinetuningType.DORA, quantization=form)
+    assert linear(ops, QUERY, uncounted(ops, 8)).bytes == bytes
+
+
 def test_a_thin_products_gradient_is_that_of_its_matrix() -> None:
     """Matrix [2, 8] in fp32: 64 bytes are left, beside the gradient of the input."""
     ops = layer_ops()

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.support import tiny  # noqa: E402
-from tsplanner.training.adapters import apply_method  # noqa: E402
-from tsplanner.training.model import build_model  # noqa: E402
-from tsplanner.training.solo.alike import left_out  # noqa: E402
+from tests.support import tiny
+from tsplanner.training.adapters import apply_method
+from tsplanner.training.model import build_model
+from tsplanner.training.solo.alike import left_out
 
 
 def test_ddp_joins_the_adapters_and_leaves_the_base_and_all_buffers_out(tmp_path: Path) -> None:
