@@ -118,8 +118,6 @@ class _Step(NamedTuple):
     """See ``_Static``; of checkpointed layers only."""
     passing: int
     """See ``_last_product``."""
-    logits: int
-    """The result of the product with a head that is gathered for it alone."""
     layers: int
     """Number of layers."""
     above: int
@@ -158,6 +156,8 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
         above, casts = layers - recomputed, casts * recomputed // layers
         if layer is not None:
             gathered = _gathered_by_both(architecture, settings, gathered)
+    if gathered.head:
+        gathered = gathered._replace(head=gathered.head + _logits(architecture, settings))
     checkpointing = settings.batch.gradient_checkpointing
     if architecture.layer.recorded:
         totals = recorded_totals(architecture, settings)
@@ -182,7 +182,6 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
         series=series,
         casts=casts,
         passing=_last_product(architecture, n) if gathered.forward and checkpointing else 0,
-        logits=_logits(architecture, settings) if gathered.head else 0,
         layers=layers,
         above=above,
         mixed=mixed,
@@ -230,9 +229,8 @@ def _loss(step: _Step) -> PhasePeak:
 
 
 def _around_head(step: _Step, loss: int) -> tuple[int, int]:
-    """Bytes of the loss and of gathered weights beside it, or of the head's product if more."""
-    found = loss, step.gathered.loss
-    return max(found, (step.logits, step.gathered.head), key=sum)
+    """Bytes of the loss and of gathered weights beside it, or around the head's product if more."""
+    return max((loss, step.gathered.loss), (0, step.gathered.head), key=sum)
 
 
 def _logits(architecture: Architecture, settings: TrainingSettings) -> int:

@@ -43,7 +43,9 @@ class GatheredPeaks(NamedTuple):
     entering: int = 0
     """More than ``forward`` just before a layer works, when it has no tensors of its own yet."""
     head: int = 0
-    """Around the product with an lm_head that is whole for it alone; ``loss`` holds beyond it."""
+    """Around the product with an lm_head that is whole for it alone; ``loss`` holds beyond it.
+
+    A step adds the logits to it."""
 
 
 @lru_cache(maxsize=1024)
