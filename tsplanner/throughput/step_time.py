@@ -82,6 +82,8 @@ class StepTime:
     @property
     def exposed(self) -> float:
         """Seconds in which the work waits for layers that come from elsewhere."""
+        if not (self.link.weights or self.link.inputs):
+            return 0.0
         return self.link.exposed(*self.halves, overlaps=self.overlaps)
 
     @property
@@ -137,7 +139,7 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     issued = made.tensors * per_tensor + hooks * passes(architecture, settings)
     issued += streamed * rates.host.streamed_layer_seconds
     link = link_time(architecture, settings, rates)
-    if link.weights and issued:
+    if issued and (link.weights or link.inputs):
         forward = forward_traffic(architecture, settings).tensors * per_tensor + hooks
         link = replace(link, issued_share=forward / issued)
     return StepTime(
