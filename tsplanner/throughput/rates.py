@@ -59,13 +59,14 @@ class HostSeconds:
     and 32B, each streamed and resident, on one H200 (2026-11-30): 0.56, 0.57, 1.0 and 1.1 ms; of a
     tiny model of 28 and 48 layers on one CPU core 0.36 and 0.32 ms."""
     streamed_layer_seconds: float = 2.1e-3
-    """Of issuing per layer and pass of a streamed step, beyond its kernels: the model's forward
+    """Of issuing per layer and pass of a streamed step, beyond its tensors: the model's forward
     runs on behind the layers, and every layer is called alone, run again and followed by a backward
     of its own, with copies of its input and of a piece of the next layer. Most of that is in
     backward, where all of it is counted. Fitted with ``recorded_layer_seconds`` on two runs of 1.5B
-    on one H200 (2026-11-30) that wait for the host and for no link, 1.86 and 1.92 s; no second
-    shape that does was timed alone. On one CPU core a tiny model took 0.9 ms more than its tensors
-    say, resident or streamed, so that a slow host of that day may be in it."""
+    at 4,096 tokens on one H200 (2026-11-30) that wait for the host and for no link; 50 steps at 512
+    tokens, read afterwards, are then off by 5 %. Beside these a resident step took 1.1 ms less, so
+    that about 1.8 of all 2.9 ms are what running a layer again costs without streaming as well,
+    which resident forecasts do not have (28 % too fast there); on one CPU core 0.9 ms are."""
     reduce_seconds: float = 500e-6
     """Of ZeRO-1 and ZeRO-2 per trained tensor, which overlaps with nothing: from two runs of one
     model under ZeRO-2 on two H200s (2026-11-23)."""
