@@ -8,7 +8,8 @@ The runs are those of ``streaming_runs.py``, and ``streaming_judged.py`` holds t
 speed, zero3, large, bytes, link, losses and start. Every run is foretold before the first one starts
 (DIR/foretold.json), and then made as ``tsplanner probe`` makes it, in a process of its own, with the
 allocator capped where the run has a cap. DIR/streaming.json holds both. A link is slowed down by
-sleeps of the GPU behind every copy of a layer, on the stream of the copies. ``--foretell`` plans for
+sleeps of the GPU behind every copy of a layer, on the stream of the copies; copies of layer inputs
+stay as fast as they are, and the forecasts say the same. ``--foretell`` plans for
 an H200, on any machine. Weights of the 14B are written once to --weights, so that runs have the
 same losses.
 """
@@ -245,10 +246,9 @@ def main() -> None:
     plans, expected = {}, {}
     for run in runs:
         where = H200 if options.foretell else None
-        plans[run.name] = foretold(
-            run, request_of(run, weights.get(run.shape), options.output / "saves", where)
-        )
-        expected[run.name] = told(run, *plans[run.name])
+        request = request_of(run, weights.get(run.shape), options.output / "saves", where)
+        plans[run.name] = foretold(run, request)
+        expected[run.name] = told(run, request, *plans[run.name])
     write_json(options.output / "foretold.json", expected)
     if options.foretell:
         for each in expected.values():

@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from memory_models.device import HostCopies
 from memory_models.settings import Dtype, LossKernel, Quantization
 from memory_models.units import GIB, MIB
 from tsplanner.models.source import read_model
-from tsplanner.planner.evaluate import Evaluated, evaluate
+from tsplanner.planner.evaluate import Evaluated, evaluate, rates_for
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.throughput.step_time import StepTime
 
 CONTEXT_BYTES = 770 * MIB
 """What the driver charges to a process beyond its allocator, which a real card has to hold too."""
@@ -54,7 +54,7 @@ class Run:
     fewest: bool = False
     """Stream as few layers as the cap has room for, as ``plan`` does."""
     link: float | None = None
-    """GB/s that streamed layers are slowed down to; None: as fast as the link is."""
+    """GB/s that the weights of streamed layers are slowed down to; None: as fast as the link is."""
     from_files: bool = False
     """Weights come from a folder that is written first; else they are random."""
 
@@ -178,13 +178,16 @@ def request_of(run: Run, weights: Path | None, folder: Path, machine: str | None
         pins=Pins(**pins),
         machine=machine,
     )
-    request = plan_request(subject, folder)
+    return plan_request(subject, folder)
+
+
+def as_slowed(run: Run, request: PlanRequest, best: Evaluated) -> StepTime:
+    """The forecast of a run whose weights come at its ``link``; layer inputs are not slowed down."""
     if run.link is None:
-        return request
-    rate = 1e9 * run.link
-    copies = HostCopies(to_device=rate, to_host=rate, shared=rate)
-    devices = tuple(replace(each, host_copies=copies) for each in request.machine.devices)
-    return replace(request, machine=replace(request.machine, devices=devices))
+        return best.time
+    slower = rates_for(request, best.hardware).links.pinned / (1e9 * run.link)
+    link = best.time.link
+    return replace(best.time, link=replace(link, weights=link.weights * slower))
 
 
 def foretold(run: Run, request: PlanRequest) -> tuple[Plan, Evaluated]:
@@ -201,18 +204,17 @@ def foretold(run: Run, request: PlanRequest) -> tuple[Plan, Evaluated]:
     return found.plan, found.best
 
 
-def told(run: Run, plan: Plan, best: Evaluated) -> dict[str, Any]:
+def told(run: Run, request: PlanRequest, plan: Plan, best: Evaluated) -> dict[str, Any]:
     """What is foretold of a run."""
+    time = as_slowed(run, request, best)
     return {
         "run": run.name,
         "bar": run.bar,
         "machine": plan.machine.name,
         "streaming": msgspec.to_builtins(plan.hardware.streaming),
         "base": msgspec.to_builtins(plan.hardware.base),
-        "step_seconds": plan.time.step_seconds,
-        "work_seconds": best.time.joined + best.time.uneven,
-        "link": msgspec.to_builtins(best.time.link),
-        "exposed_seconds": best.time.exposed,
+        "step_seconds": time.seconds,
+        "time": msgspec.to_builtins(time),
         "cap_gib": run.cap_gib,
         "memory": {
             name: msgspec.to_builtins(getattr(plan.memory, name))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from memory_models.device import HostCopies
 from memory_models.result import Interval
 from memory_models.settings import changed, from_flat
 from tests.support import tiny
@@ -97,3 +100,24 @@ def test_the_raw_prediction_is_kept_whatever_corrections_the_plan_has(tmp_path: 
     assert point.predicted.process_bytes == 500 * 2**20
     assert point.measured.step_seconds == 2.0
     assert point.unix_time == 1.0
+
+
+def test_a_point_of_a_step_that_waited_for_its_link_says_what_is_left_for_the_rest(
+    tmp_path: Path,
+) -> None:
+    """Of 277.4 ms the link takes 38.9 of forward, and the rest twice its 119.2 ms (the step of
+    tests/probe/test_measured_plan.py at 1 MB/s); a shortage has no seconds.
+    """
+    copies = HostCopies(to_device=1e6, to_host=1e6, shared=1e6)
+    plan = tiny.with_hardware(
+        tiny.plan(tmp_path), streamed_layers=3, gradient_checkpointing=True, accelerator="cuda"
+    )
+    device = replace(HOPPER, host_copies=copies)
+    plan = replace(plan, machine=replace(plan.machine, devices=(device,)))
+    once = changed(RECORD, step_seconds=(0.0, 0.0, 0.2774))
+    point = probe_point(plan, once, now=1.0)
+    assert point.time_factor == point.own_factor == pytest.approx(2.0, rel=1e-3)
+    short = changed(once, process_bytes=plan.memory.process_bytes.expected + 1)
+    kept = note_shortage(plan, short, tmp_path / "points.jsonl")
+    assert kept is not None
+    assert (kept.own_factor, kept.time_factor) == (None, None)

@@ -73,3 +73,13 @@ def test_weights_are_gathered_and_fetched_once() -> None:
     forward, step = forward_time(MODEL, sharded, RATES), step_time(MODEL, sharded, RATES)
     assert forward.communication == gather_seconds(MODEL, sharded, RATES)
     assert forward.offload == pytest.approx(step.offload / 3)
+
+
+def test_a_streamed_evaluation_runs_twice_through_the_layers_it_does_not_call() -> None:
+    """28 layers: 28 x 0.78 ms before them with an idle GPU, and as much behind them."""
+    settings = changed(ROW, gradient_checkpointing=True)
+    resident = forward_time(MODEL, settings, RATES)
+    found = forward_time(MODEL, changed(settings, streamed_layers=28), RATES)
+    assert found.recorded == pytest.approx(28 * 0.78e-3)
+    assert found.launch - resident.launch == pytest.approx(28 * 0.78e-3)
+    assert found.halves[1] == 0

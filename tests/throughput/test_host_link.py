@@ -26,14 +26,15 @@ def test_work_hides_the_link_in_each_half_of_a_step() -> None:
     """Of 9 s of work 3 are forward: 2 s of weights hide there, and 2 + 1 s in the 6 of backward;
     4 s of weights stick out by 1 s, and 7 s by 4 s and by 7 + 1 - 6 s.
     """
-    assert LinkTime(weights=2, inputs=1).exposed(9, overlaps=True) == 0
-    assert LinkTime(weights=4, inputs=1).exposed(9, overlaps=True) == pytest.approx(1)
-    assert LinkTime(weights=7, inputs=1).exposed(9, overlaps=True) == pytest.approx(4 + 2)
+    assert LinkTime(weights=2, inputs=1).exposed(3, 6, overlaps=True) == 0
+    assert LinkTime(weights=4, inputs=1).exposed(3, 6, overlaps=True) == pytest.approx(1)
+    assert LinkTime(weights=7, inputs=1).exposed(3, 6, overlaps=True) == pytest.approx(4 + 2)
+    assert LinkTime(weights=7, inputs=1, groups=2).halves == (14, 15)
 
 
 def test_a_cpu_hides_nothing() -> None:
     """Both ways of weights and inputs add up."""
-    assert LinkTime(weights=2, inputs=1).exposed(9, overlaps=False) == 6
+    assert LinkTime(weights=2, inputs=1).exposed(3, 6, overlaps=False) == 6
 
 
 def test_a_step_waits_for_what_sticks_out() -> None:
@@ -50,6 +51,19 @@ def test_a_step_waits_for_what_sticks_out() -> None:
     assert time.exposed == pytest.approx(24 - 8)
     assert time.seconds == pytest.approx(8 + 16 + 1)
     assert time.bottleneck == "traffic to the host"
+
+
+def test_a_step_that_waits_for_the_host_hides_what_forward_issues() -> None:
+    """Of 9 s of issuing one is forward's: of 2 s of weights one sticks out there and none of
+    backward's 2; a third of 9 s of work would hide all.
+    """
+    link = LinkTime(weights=2, issued_share=1 / 9)
+    issued = StepTime(
+        matrix=0, memory=0, launch=9, optimizer=0, communication=0, offload=0, link=link
+    )
+    assert issued.halves == (pytest.approx(1), pytest.approx(8))
+    assert issued.exposed == pytest.approx(1)
+    assert replace(issued, matrix=9, launch=0).exposed == 0
 
 
 def test_weights_cross_at_the_rate_of_locked_memory() -> None:

@@ -18,6 +18,7 @@ from tsplanner.planner.gather.probe_points import (
 )
 from tsplanner.planner.packing import probed_settings
 from tsplanner.planner.plan import Plan
+from tsplanner.throughput.own_factor import own_factor
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 from tsplanner.training.record import Record
@@ -32,7 +33,7 @@ def step_seconds(record: Record) -> float | None:
 def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> ProbePoint:
     """The point that a finished probe of ``plan`` adds."""
     memory, hardware = plan.memory, plan.hardware
-    predicted = probed_step_time(plan)
+    predicted, seconds = probed_step_time(plan), step_seconds(record)
     return ProbePoint(
         kind=kind_of(shapes_digest(plan.architecture), plan.machine, plan.learning, hardware),
         batch=hardware.batch,
@@ -50,13 +51,14 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
             allocated_bytes=record.memory.peak_allocated_bytes,
             reserved_bytes=record.memory.peak_reserved_bytes,
             process_bytes=record.memory.process_bytes,
-            step_seconds=step_seconds(record),
+            step_seconds=seconds,
         ),
         bound_by_launch=predicted.bound_by_launch,
         baseline_bytes=record.memory.baseline_bytes,
         # A worker that ended badly left none; it ran in this installation.
         versions=record.versions or runs.versions(),
         unix_time=time.time() if now is None else now,
+        own_factor=own_factor(predicted, seconds) if seconds and predicted.exposed else None,
     )
 
 
@@ -79,6 +81,6 @@ def note_shortage(plan: Plan, record: Record, path: Path | None = None) -> Probe
     if (record.memory.process_bytes or 0) <= plan.memory.process_bytes.expected:
         return None
     point = probe_point(plan, record)
-    point = replace(point, measured=replace(point.measured, step_seconds=None))
+    point = replace(point, measured=replace(point.measured, step_seconds=None), own_factor=None)
     store(point, path)
     return point

@@ -11,6 +11,9 @@ from typing import Any
 
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
+from tsplanner.probe.calibration import probed_step_time
+from tsplanner.throughput.own_factor import own_factor
+from tsplanner.throughput.rates import MEASURED
 
 PROBE_FILE = "probe.json"
 """Beside a plan: what its newest probe measured."""
@@ -29,18 +32,19 @@ def plan_digest(file: Path) -> str:
 def with_probe(plan: Plan, file: Path) -> Plan:
     """The plan of ``file`` with measured seconds, if this very plan was probed; else as it is.
 
-    Corrections change by the same factor, so that a plan of other learning settings follows.
+    Corrections change by the same factor, so that a plan of other learning settings follows; those
+    of a step that waits for streamed layers by more, since the link is as fast as it was.
     """
     factor = measured_factor(file)
     if factor is None:
         return plan
-    known, seconds = plan.corrections, plan.time
+    known, seconds, own = plan.corrections, plan.time, _own_factor(plan, factor)
     return replace(
         plan,
         corrections=replace(
             known,
-            work_factor=known.work_factor * factor,
-            launch_factor=known.launch_factor * factor,
+            work_factor=known.work_factor * own,
+            launch_factor=known.launch_factor * own,
         ),
         time=replace(
             seconds,
@@ -53,6 +57,15 @@ def with_probe(plan: Plan, file: Path) -> Plan:
             basis=BASIS,
         ),
     )
+
+
+def _own_factor(plan: Plan, factor: float) -> float:
+    if not plan.hardware.streaming.streams:
+        return factor
+    known = plan.corrections
+    efficiency = replace(MEASURED, work_factor=known.work_factor, launch_factor=known.launch_factor)
+    predicted = probed_step_time(plan, efficiency)
+    return own_factor(predicted, factor * predicted.seconds)
 
 
 def measured_factor(file: Path) -> float | None:

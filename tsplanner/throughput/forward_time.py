@@ -16,6 +16,7 @@ from tsplanner.throughput.step_time import (
     gather_seconds,
     hooked_modules,
     row_attention_seconds,
+    streamed_layers_run,
 )
 
 
@@ -32,6 +33,9 @@ def forward_time(
     shares = compiled_shares(architecture, settings, rates)
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     hooks += row_attention_seconds(architecture, settings, rates)
+    # The model's own forward runs through its layers before they run, and again behind them.
+    walk = streamed_layers_run(architecture, settings, rates) * rates.host.recorded_layer_seconds
+    hooks += walk
     return StepTime(
         matrix=_matrix_seconds(architecture, settings, rates),
         memory=made.bytes / rates.written_bytes * shares.memory,
@@ -40,7 +44,8 @@ def forward_time(
         optimizer=0.0,
         communication=gather_seconds(architecture, settings, rates),
         offload=fetch_seconds(architecture, settings, rates),
-        link=LinkTime(weights=link.weights / together, forward_share=1.0),
+        link=LinkTime(weights=link.weights / together, forward_share=1.0, issued_share=1.0),
+        recorded=walk,
     )
 
 

@@ -4,7 +4,9 @@ Streamed layers cross the link to the host, those of a base that FSDP2 shares ou
 
 Notation: W seconds of weights, once through all streamed layers; I seconds of all layer inputs of a
 step, one way. In forward weights come while inputs leave, in the other direction of the link; in
-backward weights and inputs come together.
+backward weights and inputs come together. Each half of a step lasts as long as its work and issuing
+or as its link, whichever is longer: of the work a third is forward, of
+the issuing forward's own kernels, so that a step that waits for the host hides less in forward.
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ class LinkTime:
     together: int | None = None
     """Most passes of a group; None: there is one group."""
     forward_share: float = FORWARD_SHARE
+    """Share of forward in the work."""
+    issued_share: float = FORWARD_SHARE
+    """Share of forward in the issuing of kernels."""
     to_host: bool = True
     """False: to the other processes."""
 
@@ -47,15 +52,20 @@ class LinkTime:
         groups = 1.0 if self.together is None else max(1.0, passes / self.together)
         return replace(self, inputs=self.inputs * passes, groups=groups)
 
-    def exposed(self, work: float, *, overlaps: bool) -> float:
-        """Seconds that a step of ``work`` seconds waits; without overlap all of them."""
-        weights = self.weights * self.groups
+    def exposed(self, forward: float, backward: float, *, overlaps: bool) -> float:
+        """Seconds that a step waits whose halves take so many seconds; without overlap all."""
         if not overlaps:
-            return 2 * (weights + self.inputs)
-        forward = max(weights, self.inputs) - self.forward_share * work
-        backward = weights + self.inputs - (1 - self.forward_share) * work
+            return 2 * (self.weights * self.groups + self.inputs)
+        out, back = self.halves
+        return max(0.0, out - forward) + max(0.0, back - backward)
+
+    @property
+    def halves(self) -> tuple[float, float]:
+        """Seconds of the link in forward and in backward."""
+        weights = self.weights * self.groups
         # An evaluation has no backward to hide anything behind, and nothing to hide there.
-        return max(0.0, forward) + (max(0.0, backward) if self.forward_share < 1 else 0.0)
+        backward = weights + self.inputs if self.forward_share < 1 else 0.0
+        return max(weights, self.inputs), backward
 
 
 def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> LinkTime:

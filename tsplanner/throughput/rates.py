@@ -53,6 +53,20 @@ class HostSeconds:
     row_attention_seconds: float = 500e-6
     """Of attention within packed rows per layer, forward or backward, beyond that of padded rows:
     torch's kernel for them is reached through Python. Fitted with ``compile_seconds``."""
+    recorded_layer_seconds: float = 780e-6
+    """Of a streamed step per layer and pass, before the GPU has anything to do: the model's own
+    forward runs through its layers once per pass to find out what they are called with. From 14B
+    and 32B, each streamed and resident, on one H200 (2026-11-30): 0.56, 0.57, 1.0 and 1.1 ms; of a
+    tiny model of 28 and 48 layers on one CPU core 0.36 and 0.32 ms."""
+    streamed_layer_seconds: float = 2.1e-3
+    """Of issuing per layer and pass of a streamed step, beyond its tensors: the model's forward
+    runs on behind the layers, and every layer is called alone, run again and followed by a backward
+    of its own, with copies of its input and of a piece of the next layer. Most of that is in
+    backward, where all of it is counted. Fitted with ``recorded_layer_seconds`` on two runs of 1.5B
+    at 4,096 tokens on one H200 (2026-11-30) that wait for the host and for no link; 50 steps at 512
+    tokens, read afterwards, are then off by 5 %. Beside these a resident step took 1.1 ms less, so
+    that about 1.8 of all 2.9 ms are what running a layer again costs without streaming as well,
+    which resident forecasts do not have (28 % too fast there); on one CPU core 0.9 ms are."""
     reduce_seconds: float = 500e-6
     """Of ZeRO-1 and ZeRO-2 per trained tensor, which overlaps with nothing: from two runs of one
     model under ZeRO-2 on two H200s (2026-11-23)."""
@@ -68,6 +82,8 @@ class HostSeconds:
             first_step_seconds=self.first_step_seconds * factor,
             compile_seconds=self.compile_seconds * factor,
             row_attention_seconds=self.row_attention_seconds * factor,
+            recorded_layer_seconds=self.recorded_layer_seconds * factor,
+            streamed_layer_seconds=self.streamed_layer_seconds * factor,
             reduce_seconds=self.reduce_seconds * factor,
         )
 

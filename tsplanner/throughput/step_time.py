@@ -1,7 +1,8 @@
 """Seconds of one optimizer step: operations, bytes moved, kernels issued, traffic between devices.
 
 A step takes about as long as the GPU works or as the host issues kernels, whichever is longer. Work
-that does not overlap is added. The notation is that of memory_models.
+that does not overlap is added. Streamed layers come over their link meanwhile (`host_link`). The
+notation is that of memory_models.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
-from memory_models.memory_traffic import traffic
+from memory_models.memory_traffic import forward_traffic, traffic
 from memory_models.recorded.totals import forward_flops_of
 from memory_models.settings import HEAD, Attention, DecoderKernels, TrainingSettings
 from memory_models.states.adapters import adapter_parameters_on, targets
@@ -56,6 +57,8 @@ class StepTime:
     offload: float
     link: LinkTime = LinkTime()
     """What streamed layers take on the link to the host, most of it behind the work."""
+    recorded: float = 0.0
+    """Host time of a streamed step in which the GPU has nothing to do yet."""
     uneven: float = 0.0
     """Seconds that unequal micro-batches add: the GPU waits for the host in narrow ones and the
     host for the GPU in wide ones, which their means do not show."""
@@ -73,13 +76,26 @@ class StepTime:
     @property
     def seconds(self) -> float:
         """Seconds of the whole step: work joined with issuing, plus what does not overlap."""
-        alone = self.optimizer + self.communication + self.offload
+        alone = self.optimizer + self.communication + self.offload + self.recorded
         return self.joined + self.uneven + self.exposed + alone
 
     @property
     def exposed(self) -> float:
         """Seconds in which the work waits for layers that come from elsewhere."""
-        return self.link.exposed(self.joined + self.uneven, overlaps=self.overlaps)
+        if not (self.link.weights or self.link.inputs):
+            return 0.0
+        return self.link.exposed(*self.halves, overlaps=self.overlaps)
+
+    @property
+    def halves(self) -> tuple[float, float]:
+        """Seconds of forward, and of backward with the forward that runs again in it.
+
+        The recording before forward is in neither.
+        """
+        of_work, of_launch = self.link.forward_share, self.link.issued_share
+        forward = self._joined(self.work * of_work, self.launch * of_launch)
+        backward = self._joined(self.work * (1 - of_work), self.launch * (1 - of_launch))
+        return forward + self.uneven * of_work, backward + self.uneven * (1 - of_work)
 
     @property
     def between_gpus(self) -> float:
@@ -89,9 +105,12 @@ class StepTime:
     @property
     def joined(self) -> float:
         """Seconds of work and issuing together."""
+        return self._joined(self.work, self.launch)
+
+    def _joined(self, work: float, launch: float) -> float:
         # A CPU both issues and computes, so there the two times add up.
         power = TOGETHER if self.overlaps else 1.0
-        both: float = (self.work**power + self.launch**power) ** (1 / power)
+        both: float = (work**power + launch**power) ** (1 / power)
         return both
 
     @property
@@ -100,7 +119,7 @@ class StepTime:
         parts = {
             Bottleneck.MATRIX: self.matrix,
             Bottleneck.MEMORY: self.memory,
-            Bottleneck.LAUNCH: self.launch,
+            Bottleneck.LAUNCH: self.launch + self.recorded,
             Bottleneck.OPTIMIZER: self.optimizer,
             Bottleneck.COMMUNICATION: self.between_gpus,
             Bottleneck.OFFLOAD: self.offload + (self.exposed if self.link.to_host else 0.0),
@@ -115,19 +134,37 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     # The hooks run on the host between kernels, so they count as issuing and not as traffic.
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     hooks += row_attention_seconds(architecture, settings, rates)
-    hooks *= passes(architecture, settings)
+    per_tensor = rates.host.launch_seconds_per_tensor * shares.launch
+    streamed = streamed_layers_run(architecture, settings, rates)
+    issued = made.tensors * per_tensor + hooks * passes(architecture, settings)
+    issued += streamed * rates.host.streamed_layer_seconds
+    link = link_time(architecture, settings, rates)
+    if issued and (link.weights or link.inputs):
+        forward = forward_traffic(architecture, settings).tensors * per_tensor + hooks
+        link = replace(link, issued_share=forward / issued)
     return StepTime(
         matrix=micro * _matrix_seconds(architecture, settings, rates),
         memory=micro * made.bytes / rates.written_bytes * shares.memory,
-        launch=micro
-        * (made.tensors * rates.host.launch_seconds_per_tensor * shares.launch + hooks),
+        launch=micro * issued,
         overlaps=rates.issue_overlaps,
         optimizer=_optimizer_seconds(architecture, settings, rates),
         communication=_communication_seconds(architecture, settings, rates),
         offload=_weight_passes(architecture, settings)
         * fetch_seconds(architecture, settings, rates),
-        link=link_time(architecture, settings, rates),
+        link=link,
+        recorded=micro * streamed * rates.host.recorded_layer_seconds,
     )
+
+
+def streamed_layers_run(
+    architecture: Architecture, settings: TrainingSettings, rates: Rates
+) -> int:
+    """Layers that a pass runs one by one, outside the model's own forward; on a GPU alone.
+
+    All layers do where some are streamed.
+    """
+    runs = settings.streaming.streams and rates.issue_overlaps
+    return architecture.num_hidden_layers if runs else 0
 
 
 def mean_step_time(
@@ -160,6 +197,7 @@ def times_passes(one: StepTime, passes: float) -> StepTime:
         memory=one.memory * passes,
         launch=one.launch * passes,
         link=one.link.times(passes),
+        recorded=one.recorded * passes,
         uneven=one.uneven * passes,
     )
 

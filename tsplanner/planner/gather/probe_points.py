@@ -81,6 +81,9 @@ class ProbePoint:
     """Resident bytes after the imports (CPU)."""
     versions: dict[str, str] = field(default_factory=dict)
     unix_time: float = 0.0
+    own_factor: float | None = None
+    """What the seconds say of work and issuing, where the step waited for streamed layers; None:
+    measured over predicted seconds."""
 
     @property
     def memory_factor(self) -> float | None:
@@ -89,7 +92,9 @@ class ProbePoint:
 
     @property
     def time_factor(self) -> float | None:
-        """Measured over predicted seconds of the step; None: one of them is not known."""
+        """By what the step's seconds correct work and issuing; None: they are not known."""
+        if self.own_factor is not None:
+            return self.own_factor
         return _ratio(self.measured.step_seconds, self.predicted.step_seconds)
 
 

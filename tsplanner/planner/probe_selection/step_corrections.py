@@ -20,6 +20,7 @@ from tsplanner.planner.evaluate import Evaluated, rates_for
 from tsplanner.planner.packing import probed_settings
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.throughput.own_factor import own_factor
 from tsplanner.throughput.step_time import StepTime, step_time
 
 PRIOR_ERROR = 0.35
@@ -156,7 +157,7 @@ def corrections_of(
         predicted = probed_time(request, found.hardware)
         if seconds:
             timed.append((found.hardware, seconds, predicted))
-            ratios[predicted.bound_by_launch].append(seconds / predicted.seconds)
+            ratios[predicted.bound_by_launch].append(own_factor(predicted, seconds))
     work, launch = (statistics.median(ratios[kind] or [1.0]) for kind in (False, True))
     residuals = [
         (hardware, math.log(seconds / scaled(predicted, work, launch).seconds))
@@ -217,17 +218,18 @@ def probed_time(request: PlanRequest, hardware: HardwareSettings) -> StepTime:
 
 
 def time_ratio(request: PlanRequest, hardware: HardwareSettings, seen: Measured) -> float | None:
-    """Measured over predicted seconds of a candidate's probed step; None: no step was timed."""
+    """By what a candidate's probed step corrects its work and issuing; None: no step was timed."""
     if not seen.step_seconds:
         return None
-    return seen.step_seconds / probed_time(request, hardware).seconds
+    return own_factor(probed_time(request, hardware), seen.step_seconds)
 
 
 def scaled(time: StepTime, work: float, launch: float) -> StepTime:
     """The step's seconds with the GPU's work and the host's launches multiplied by factors.
 
-    Parts that overlap with neither take the factor of the kind of step. A CPU issues its own work,
-    so all of its parts take the factor of the work.
+    Parts that overlap with neither take the factor of the kind of step, and a link that layers are
+    streamed over takes none. A CPU issues its own work, so all of its parts take the factor of the
+    work.
     """
     launch = launch if time.overlaps else work
     rest = launch if time.bound_by_launch else work
@@ -236,6 +238,7 @@ def scaled(time: StepTime, work: float, launch: float) -> StepTime:
         matrix=time.matrix * work,
         memory=time.memory * work,
         launch=time.launch * launch,
+        recorded=time.recorded * launch,
         optimizer=time.optimizer * rest,
         communication=time.communication * rest,
         offload=time.offload * rest,

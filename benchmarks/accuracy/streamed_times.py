@@ -1,0 +1,181 @@
+"""Seconds of steps with streamed layers: as they were foretold, as they are now, and measured.
+
+    python benchmarks/accuracy/streamed_times.py
+
+Reads the runs of ``benchmarks/speed/streaming.py`` on one H200
+(streaming_{speed,large,link,losses}*_h200_2026-11-30.json); those of the bar ``bytes`` went on
+several at a time, and their seconds say nothing. Measured: the fastest step of two or three, the
+median of 50. "Then" is what the files hold, made before the runs. "Now" is fitted and not held out
+where a row says "fitted": both constants of streamed steps (``HostSeconds``) come from these very
+runs, and "left out" has them fitted again without the runs of that shape. Rows that say "held out"
+were read for the first time after that. "Probed" takes the run at the link's own rate as the probe
+of the slowed ones.
+Forecasts then slowed layer inputs down as well, which the runs did not. Resident runs are shown for
+what the rest of the model misses by.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.speed.streaming_judged import Row, seconds
+from benchmarks.speed.streaming_runs import RUNS, Run, as_slowed, foretold, request_of
+from tsplanner.planner.probe_selection.step_corrections import scaled
+from tsplanner.throughput.own_factor import own_factor
+from tsplanner.throughput.rates import MEASURED, HostSeconds
+from tsplanner.throughput.step_time import StepTime
+
+FOLDER = Path(__file__).parents[1] / "data" / "measurements"
+FITTED = ("speed_1", "speed_2", "large", "link")
+HELD_OUT = ("speed_3", "large_2", "losses")
+FEW = 3
+"""Steps of which the fastest one counts, since the first of them may still be slow."""
+H200 = "1x-h200-141gib"
+BESIDE = {
+    "streamed-8": "resident",
+    "streamed-11-fewest": "resident",
+    "streamed-32b-16": "resident-32b",
+}
+"""Streamed runs and what ran resident beside them, for the same shape and precision."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A run, what was foretold of it then, and what is now."""
+
+    run: Run
+    file: str
+    measured: float
+    then: float
+    layers: int
+    """Layers of all passes of a step, where some of them are streamed."""
+    parts: StepTime
+    """The forecast without both constants."""
+
+    def forecast(self, host: HostSeconds) -> StepTime:
+        """The forecast with the constants of ``host``."""
+        issued = self.parts.launch + self.layers * host.streamed_layer_seconds
+        share = self.parts.link.issued_share * self.parts.launch / issued
+        return replace(
+            self.parts,
+            launch=issued,
+            recorded=self.layers * host.recorded_layer_seconds,
+            link=replace(self.parts.link, issued_share=share),
+        )
+
+    @property
+    def held_out(self) -> bool:
+        """Whether no constant was fitted on it."""
+        return self.file in HELD_OUT
+
+    def error(self, seconds: float) -> float:
+        """Foretold over measured, minus one."""
+        return seconds / self.measured - 1
+
+
+def read() -> Iterator[Timed]:
+    """The runs of the files."""
+    none = replace(MEASURED.host, recorded_layer_seconds=0.0, streamed_layer_seconds=0.0)
+    known: dict[str, tuple[int, StepTime]] = {}
+    runs = {run.name: run for run in RUNS}
+    for name in (*FITTED, *HELD_OUT):
+        document = json.loads((FOLDER / f"streaming_{name}_h200_2026-11-30.json").read_text())
+        for row in document["runs"]:
+            run = runs[row["foretold"]["run"]]
+            if run.bar == "start":
+                continue
+            if run.name not in known:
+                known[run.name] = _parts(run, none)
+            then = row["foretold"]["step_seconds"]
+            yield Timed(run, name, _measured(row), then, *known[run.name])
+
+
+def _measured(row: Row) -> float:
+    steps = row["measured"]["record"]["timing"]["step_seconds"][1:]
+    return statistics.median(steps) if len(steps) > FEW else seconds(row)
+
+
+def _parts(run: Run, host: HostSeconds) -> tuple[int, StepTime]:
+    with tempfile.TemporaryDirectory() as folder:
+        request = request_of(run, None, Path(folder), H200)
+    request = replace(request, efficiency=replace(request.efficiency, host=host))
+    _, best = foretold(run, request)
+    hardware = best.hardware
+    layers = request.architecture.num_hidden_layers * hardware.batch.gradient_accumulation_steps
+    return layers if hardware.streaming.streams else 0, as_slowed(run, request, best)
+
+
+def fitted(rows: Sequence[Timed]) -> HostSeconds:
+    """Both constants from these runs.
+
+    What the GPU waits for at the start of a step: the median of what streamed steps take more than
+    resident ones of the same file. Issuing: the mean of the steps that wait for the host and for no
+    link, less that.
+    """
+    before = [
+        (row.measured - beside.measured) / row.layers
+        for row in rows
+        for beside in rows
+        if BESIDE.get(row.run.name) == beside.run.name and row.file == beside.file
+    ]
+    recorded = statistics.median(before) if before else 0.0
+    waiting = [
+        (row.measured - row.parts.seconds) / row.layers
+        for row in rows
+        if row.layers and row.parts.bound_by_launch and not row.parts.exposed
+    ]
+    issued = statistics.fmean(waiting) - recorded if waiting else 0.0
+    return replace(
+        MEASURED.host, recorded_layer_seconds=recorded, streamed_layer_seconds=max(0.0, issued)
+    )
+
+
+def line(row: Timed, rows: Sequence[Timed], probe: float) -> str:
+    """One run: seconds, and errors of each forecast."""
+    now = row.forecast(MEASURED.host)
+    errors: list[float | None] = [row.error(row.then), row.error(now.seconds), None, None]
+    if row.layers and not row.held_out:
+        rest = [other for other in rows if other.run.shape != row.run.shape]
+        errors[2] = row.error(row.forecast(fitted(rest)).seconds)
+    if row.run.link:
+        errors[3] = row.error(scaled(now, 1.0, probe).seconds)
+    told = "".join(f"{'' if each is None else f'{each:+.1%}':>10s}" for each in errors)
+    kind = "held out" if row.held_out else "fitted"
+    return f"{row.run.name:21s}{row.run.shape:>5s}{kind:>10s}{row.measured:9.2f}{told}"
+
+
+def summary(name: str, errors: Sequence[float]) -> str:
+    """Median and worst."""
+    sizes = [abs(each) for each in errors]
+    return f"{len(sizes)} {name}: median {statistics.median(sizes):.1%}, worst {max(sizes):.1%}"
+
+
+def main() -> None:
+    """Print the table, and the constants that the runs give."""
+    rows = list(read())
+    free = next(row for row in rows if row.run.name == "link-free")
+    probe = own_factor(free.forecast(MEASURED.host), free.measured)
+    heads = "".join(f"{name:>10s}" for name in ("then", "now", "left out", "probed"))
+    print(f"{'run':21s}{'shape':>5s}{'':10s}{'seconds':>9s}{heads}")
+    known = [row for row in rows if not row.held_out]
+    for row in rows:
+        print(line(row, known, probe))
+    for kind in (False, True):
+        some = [row for row in rows if row.layers and row.held_out is kind]
+        name = f"streamed runs, {'held out' if kind else 'fitted'}"
+        print(summary(f"{name}, then", [row.error(row.then) for row in some]))
+        errors = [row.error(row.forecast(MEASURED.host).seconds) for row in some]
+        print(summary(f"{name}, now", errors))
+    found = fitted(known)
+    for name in ("recorded_layer_seconds", "streamed_layer_seconds"):
+        gives, used = 1e3 * getattr(found, name), 1e3 * getattr(MEASURED.host, name)
+        print(f"{name}: fitted {gives:.2f} ms, in use {used:.2f}")
+
+
+if __name__ == "__main__":
+    main()
