@@ -77,7 +77,7 @@ def curve(folder: Path) -> dict[str, Any]:
 
 def run(options: argparse.Namespace) -> None:
     """Train all, so many at once as asked, and write after each."""
-    jobs = [(form, seed) for seed in SEEDS for form in FORMS]
+    jobs = [(form, seed) for seed in SEEDS for form in options.forms.split(",")]
     scratch = Path(mkdtemp(prefix="rounding-gap-"))
     folders = {job: scratch / f"{job[0]}-{job[1]}" for job in jobs}
     document: dict[str, Any] = {
@@ -143,6 +143,7 @@ def main() -> None:
     trained.add_argument("--model")
     trained.add_argument("--dataset")
     trained.add_argument("--cpu", action="store_true")
+    trained.add_argument("--forms", default=",".join(FORMS), help="joined by commas")
     trained.add_argument("--epochs", type=int, default=9)
     trained.add_argument("--at-once", type=int, default=1)
     trained.add_argument("--output", type=Path, required=True)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from tsplanner.throughput.step_time import StepTime
 
 FOLDER = Path(__file__).parents[1] / "data" / "measurements"
 FITTED = ("speed_1", "speed_2", "large", "link")
-HELD_OUT = ("speed_3", "large_2", "losses")
+HELD_OUT = ("speed_3", "large_2", "losses", "link_7b")
 FEW = 3
 """Steps of which the fastest one counts, since the first of them may still be slow."""
 H200 = "1x-h200-141gib"
@@ -135,7 +135,7 @@ def fitted(rows: Sequence[Timed]) -> HostSeconds:
     )
 
 
-def line(row: Timed, rows: Sequence[Timed], probe: float) -> str:
+def line(row: Timed, rows: Sequence[Timed], probes: Mapping[str, float]) -> str:
     """One run: seconds, and errors of each forecast."""
     now = row.forecast(MEASURED.host)
     errors: list[float | None] = [row.error(row.then), row.error(now.seconds), None, None]
@@ -143,7 +143,7 @@ def line(row: Timed, rows: Sequence[Timed], probe: float) -> str:
         rest = [other for other in rows if other.run.shape != row.run.shape]
         errors[2] = row.error(row.forecast(fitted(rest)).seconds)
     if row.run.link:
-        errors[3] = row.error(scaled(now, 1.0, probe).seconds)
+        errors[3] = row.error(scaled(now, 1.0, probes[row.run.shape]).seconds)
     told = "".join(f"{'' if each is None else f'{each:+.1%}':>10s}" for each in errors)
     kind = "held out" if row.held_out else "fitted"
     return f"{row.run.name:21s}{row.run.shape:>5s}{kind:>10s}{row.measured:9.2f}{told}"
@@ -158,13 +158,16 @@ def summary(name: str, errors: Sequence[float]) -> str:
 def main() -> None:
     """Print the table, and the constants that the runs give."""
     rows = list(read())
-    free = next(row for row in rows if row.run.name == "link-free")
-    probe = own_factor(free.forecast(MEASURED.host), free.measured)
+    probes = {
+        row.run.shape: own_factor(row.forecast(MEASURED.host), row.measured)
+        for row in rows
+        if row.run.name.endswith("-free")
+    }
     heads = "".join(f"{name:>10s}" for name in ("then", "now", "left out", "probed"))
     print(f"{'run':21s}{'shape':>5s}{'':10s}{'seconds':>9s}{heads}")
     known = [row for row in rows if not row.held_out]
     for row in rows:
-        print(line(row, known, probe))
+        print(line(row, known, probes))
     for kind in (False, True):
         some = [row for row in rows if row.layers and row.held_out is kind]
         name = f"streamed runs, {'held out' if kind else 'fitted'}"

@@ -77,7 +77,7 @@ def _bytes(rows: Rows) -> list[str]:
 
 
 def _link(rows: Rows) -> list[str]:
-    free = rows.get("link-free")
+    free = next((row for name, row in rows.items() if name.endswith("-free")), None)
     if free is None or "time" not in free["foretold"]:
         return ["python benchmarks/accuracy/streamed_times.py judges the first runs"]
     factor = own_factor(forecast(free), seconds(free))
@@ -121,6 +121,7 @@ JUDGED: Mapping[str, Callable[[Rows], list[str]]] = {
     "large": _large,
     "bytes": _bytes,
     "link": _link,
+    "link-7b": _link,
     "losses": _losses,
     "start": _start,
 }

@@ -93,6 +93,13 @@ def _bytes() -> Iterator[Run]:
             )
 
 
+def _links(bar: str, shape: str) -> Iterator[Run]:
+    """A shape at the link's own rate, which is the probe of the others, and at lower ones."""
+    yield Run(f"{bar}-free", bar, shape=shape, pins=HOST)
+    for rate in (25.0, 12.0, 6.0, 3.0):
+        yield Run(f"{bar}-{rate}", bar, shape=shape, pins=HOST, link=rate, steps=2)
+
+
 RUNS: tuple[Run, ...] = (
     Run("resident", "speed", pins=ON_GPU, from_files=True),
     Run("resident-fp16", "speed", pins={**ON_GPU, **FP16}, from_files=True),
@@ -122,11 +129,8 @@ RUNS: tuple[Run, ...] = (
         steps=2,
     ),
     *_bytes(),
-    Run("link-free", "link", shape="1.5b", pins=HOST),
-    *(
-        Run(f"link-{rate}", "link", shape="1.5b", pins=HOST, link=rate, steps=2)
-        for rate in (3.0, 6.0, 12.0, 25.0)
-    ),
+    *_links("link", "1.5b"),
+    *_links("link-7b", "7b"),
     *(
         Run(
             name,
