@@ -119,20 +119,25 @@ def report(document: dict[str, Any]) -> None:
             continue
         held_out = ", ".join(f"{loss:.4f}" for loss in row["held_out"])
         print(f"{form:7s} seed {seed}: {len(row['losses'])} steps, held-out {held_out}")
-    for form in FORMS[1:]:
-        gaps = [
-            found[form, seed]["held_out"][-1] - found[PLAIN, seed]["held_out"][-1]
-            for seed in SEEDS
-            if found.get((form, seed), {}).get("held_out")
-            and found.get((PLAIN, seed), {}).get("held_out")
-        ]
-        if not gaps:
-            continue
-        scatter = statistics.stdev(gaps) if len(gaps) > 1 else float("nan")
-        print(
-            f"{form:7s} less plain after the last step: {statistics.fmean(gaps):+.4f} nats, "
-            f"standard deviation {scatter:.4f} over {len(gaps)} seeds"
-        )
+    for when, one in {"after the last step": _last, "at the lowest of the run": min}.items():
+        for form in FORMS[1:]:
+            gaps = [
+                one(found[form, seed]["held_out"]) - one(found[PLAIN, seed]["held_out"])
+                for seed in SEEDS
+                if found.get((form, seed), {}).get("held_out")
+                and found.get((PLAIN, seed), {}).get("held_out")
+            ]
+            if not gaps:
+                continue
+            scatter = statistics.stdev(gaps) if len(gaps) > 1 else float("nan")
+            print(
+                f"{form:7s} less plain {when}: {statistics.fmean(gaps):+.4f} nats, "
+                f"standard deviation {scatter:.4f} over {len(gaps)} seeds"
+            )
+
+
+def _last(losses: list[float]) -> float:
+    return losses[-1]
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ several at a time, and their seconds say nothing. Measured: the fastest step of 
 median of 50. "Then" is what the files hold, made before the runs. "Now" is fitted and not held out
 where a row says "fitted": both constants of streamed steps (``HostSeconds``) come from these very
 runs, and "left out" has them fitted again without the runs of that shape. Rows that say "held out"
-were read for the first time after that. "Probed" takes the run at the link's own rate as the probe
+were read for the first time after that. Those that are "seen" were foretold with these constants;
+that the link rests beside the loss and the outer layers was added after they had run. "Probed" takes the run at the link's own rate as the probe
 of the slowed ones.
 Forecasts then slowed layer inputs down as well, which the runs did not. Resident runs are shown for
 what the rest of the model misses by.
@@ -32,7 +33,9 @@ from tsplanner.throughput.step_time import StepTime
 
 FOLDER = Path(__file__).parents[1] / "data" / "measurements"
 FITTED = ("speed_1", "speed_2", "large", "link")
-HELD_OUT = ("speed_3", "large_2", "losses", "link_7b")
+HELD_OUT = ("speed_3", "large_2", "losses")
+SEEN = ("link_7b",)
+KINDS = {"fitted": FITTED, "held out": HELD_OUT, "seen": SEEN}
 FEW = 3
 """Steps of which the fastest one counts, since the first of them may still be slow."""
 H200 = "1x-h200-141gib"
@@ -69,9 +72,9 @@ class Timed:
         )
 
     @property
-    def held_out(self) -> bool:
-        """Whether no constant was fitted on it."""
-        return self.file in HELD_OUT
+    def kind(self) -> str:
+        """What has come of the run for the forecast."""
+        return next(kind for kind, files in KINDS.items() if self.file in files)
 
     def error(self, seconds: float) -> float:
         """Foretold over measured, minus one."""
@@ -83,7 +86,7 @@ def read() -> Iterator[Timed]:
     none = replace(MEASURED.host, recorded_layer_seconds=0.0, streamed_layer_seconds=0.0)
     known: dict[str, tuple[int, StepTime]] = {}
     runs = {run.name: run for run in RUNS}
-    for name in (*FITTED, *HELD_OUT):
+    for name in (*FITTED, *HELD_OUT, *SEEN):
         document = json.loads((FOLDER / f"streaming_{name}_h200_2026-11-30.json").read_text())
         for row in document["runs"]:
             run = runs[row["foretold"]["run"]]
@@ -139,14 +142,13 @@ def line(row: Timed, rows: Sequence[Timed], probes: Mapping[str, float]) -> str:
     """One run: seconds, and errors of each forecast."""
     now = row.forecast(MEASURED.host)
     errors: list[float | None] = [row.error(row.then), row.error(now.seconds), None, None]
-    if row.layers and not row.held_out:
+    if row.layers and row.kind == "fitted":
         rest = [other for other in rows if other.run.shape != row.run.shape]
         errors[2] = row.error(row.forecast(fitted(rest)).seconds)
     if row.run.link:
         errors[3] = row.error(scaled(now, 1.0, probes[row.run.shape]).seconds)
     told = "".join(f"{'' if each is None else f'{each:+.1%}':>10s}" for each in errors)
-    kind = "held out" if row.held_out else "fitted"
-    return f"{row.run.name:21s}{row.run.shape:>5s}{kind:>10s}{row.measured:9.2f}{told}"
+    return f"{row.run.name:21s}{row.run.shape:>5s}{row.kind:>10s}{row.measured:9.2f}{told}"
 
 
 def summary(name: str, errors: Sequence[float]) -> str:
@@ -165,12 +167,12 @@ def main() -> None:
     }
     heads = "".join(f"{name:>10s}" for name in ("then", "now", "left out", "probed"))
     print(f"{'run':21s}{'shape':>5s}{'':10s}{'seconds':>9s}{heads}")
-    known = [row for row in rows if not row.held_out]
+    known = [row for row in rows if row.kind == "fitted"]
     for row in rows:
         print(line(row, known, probes))
-    for kind in (False, True):
-        some = [row for row in rows if row.layers and row.held_out is kind]
-        name = f"streamed runs, {'held out' if kind else 'fitted'}"
+    for kind in KINDS:
+        some = [row for row in rows if row.layers and row.kind == kind]
+        name = f"streamed runs, {kind}"
         print(summary(f"{name}, then", [row.error(row.then) for row in some]))
         errors = [row.error(row.forecast(MEASURED.host).seconds) for row in some]
         print(summary(f"{name}, now", errors))

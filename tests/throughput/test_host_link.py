@@ -29,6 +29,9 @@ def test_work_hides_the_link_in_each_half_of_a_step() -> None:
     assert LinkTime(weights=2, inputs=1).exposed(3, 6, overlaps=True) == 0
     assert LinkTime(weights=4, inputs=1).exposed(3, 6, overlaps=True) == pytest.approx(1)
     assert LinkTime(weights=7, inputs=1).exposed(3, 6, overlaps=True) == pytest.approx(4 + 2)
+    # Half of each half goes by while the link rests: it hides 1.5 of 7 s, and 3 of 8.
+    resting = LinkTime(weights=7, inputs=1, hides=0.5)
+    assert resting.exposed(3, 6, overlaps=True) == pytest.approx(5.5 + 5)
     assert LinkTime(weights=7, inputs=1, groups=2).halves == (14, 15)
 
 

@@ -7,6 +7,8 @@ step, one way. In forward weights come while inputs leave, in the other directio
 backward weights and inputs come together. Each half of a step lasts as long as its work and issuing
 or as its link, whichever is longer: of the work a third is forward, of
 the issuing forward's own kernels, so that a step that waits for the host hides less in forward.
+Where the link is longer, its streamed layers still wait for a free buffer while the first and the
+last layer of each half work, and while the loss does: the link has nothing to do then (``hides``).
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class LinkTime:
     """Share of forward in the work."""
     issued_share: float = FORWARD_SHARE
     """Share of forward in the issuing of kernels."""
+    hides: float = 1.0
+    """Share of the work of each half during which the link is at work as well."""
     to_host: bool = True
     """False: to the other processes."""
 
@@ -57,7 +61,7 @@ class LinkTime:
         if not overlaps:
             return 2 * (self.weights * self.groups + self.inputs)
         out, back = self.halves
-        return max(0.0, out - forward) + max(0.0, back - backward)
+        return max(0.0, out - self.hides * forward) + max(0.0, back - self.hides * backward)
 
     @property
     def halves(self) -> tuple[float, float]:

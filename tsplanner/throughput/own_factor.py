@@ -19,12 +19,14 @@ def own_factor(time: StepTime, measured: float) -> float:
     if not (time.exposed and time.overlaps and time.link.to_host):
         return ratio
     halves = list(zip(time.link.halves, time.halves, strict=True))
-    if all(link > own for link, own in halves):
+    hides = time.link.hides
+    if all(link > hides * own for link, own in halves):
         return 1.0
     alone = time.seconds - time.exposed - sum(time.halves)
 
     def seconds(factor: float) -> float:
-        return factor * alone + sum(max(link, factor * own) for link, own in halves)
+        own = factor * (alone + sum(own for _, own in halves))
+        return own + sum(max(0.0, link - hides * factor * own) for link, own in halves)
 
     # Where less than half of the step is its own, the square is as far as one measurement goes.
     low, high = sorted((ratio, ratio**2))

@@ -142,6 +142,8 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     if issued and (link.weights or link.inputs):
         forward = forward_traffic(architecture, settings).tensors * per_tensor + hooks
         link = replace(link, issued_share=forward / issued)
+        if settings.streaming.streams:
+            link = replace(link, hides=_between_layers(architecture, settings))
     return StepTime(
         matrix=micro * _matrix_seconds(architecture, settings, rates),
         memory=micro * made.bytes / rates.written_bytes * shares.memory,
@@ -212,6 +214,14 @@ def _matrix_seconds(architecture: Architecture, settings: TrainingSettings, rate
     return share * (
         rest / rates.matrix_flops + eight / rates.eight_bit.of(settings.base.quantization)
     )
+
+
+def _between_layers(architecture: Architecture, settings: TrainingSettings) -> float:
+    """Share of a step's products that is not of the loss, nor of the first and the last layer."""
+    head = 4 * _operands(architecture, settings).head * settings.tokens
+    layers = architecture.num_hidden_layers
+    share: float = 1 - head / micro_batch_flops(architecture, settings)
+    return max(0.0, share * (1 - 2 / layers))
 
 
 def row_attention_seconds(
