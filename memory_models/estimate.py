@@ -312,6 +312,20 @@ def _length_assumptions(architecture: Architecture, length: int) -> Iterator[str
         yield f"{length} positions are more than the {published} that the model was published for"
 
 
+def _unmeasured(settings: StateSettings) -> Iterator[str]:
+    """Sentences about forms of the base whose bytes were measured on little or no hardware."""
+    if settings.base.quantization is Quantization.INT8:
+        yield "int8: outlier columns not counted"
+    if settings.base.quantization is Quantization.W8A8:
+        yield "w8a8: bytes held against a trace, not measured on a GPU"
+    if settings.streaming.streams:
+        yield "streamed layers: bytes by formula and trace, measured on one H200"
+    if settings.sharding.shards_base:
+        yield "fsdp: bytes by formula, not measured on a GPU yet"
+    if settings.sharding.zero_stage == 3 and settings.base.has_4bit:
+        yield "4-bit weights under ZeRO-3: bytes by formula, not measured on a GPU yet"
+
+
 def _recipe_assumptions(
     architecture: Architecture, settings: StateSettings, paged: int
 ) -> Iterator[str]:
@@ -323,14 +337,7 @@ def _recipe_assumptions(
         yield f"{settings.sharding.nodes} machines: never run"
     if architecture.mlp.num_experts_per_tok:
         yield "mixture of experts: tokens spread evenly; not measured"
-    if settings.base.quantization is Quantization.INT8:
-        yield "int8: outlier columns not counted"
-    if settings.base.quantization is Quantization.W8A8:
-        yield "w8a8: bytes held against a trace, not measured on a GPU"
-    if settings.streaming.streams:
-        yield "streamed layers: bytes by formula and trace, measured on one H200"
-    if settings.sharding.shards_base:
-        yield "fsdp: bytes by formula, not measured on a GPU yet"
+    yield from _unmeasured(settings)
     if paged:
         yield f"{paged // MIB} MiB of paged optimizer states may move to the host"
     released = as_released(architecture).positions.rotary_buffer_count

@@ -56,7 +56,7 @@ def gathered_peaks(
 
     ``config``: a user's own configuration; None: tsplanner's.
     """
-    allowed = limits(architecture, config)
+    allowed = limits(architecture, config, layer.arithmetic.base.quantization)
     found = _Coordinator(allowed, tuple(trace_of(architecture, layer, allowed))).run()
     more = untraced_bytes(architecture, layer, allowed)
     return GatheredPeaks(

@@ -8,8 +8,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture
-from memory_models.settings import DeepSpeedConfig, Sharding
-from memory_models.states.weights import layer_parameters
+from memory_models.settings import DeepSpeedConfig, Quantization, Sharding
+from memory_models.states.weights import (
+    is_quantized,
+    kept_in,
+    layer_parameters,
+    packed_bytes,
+)
 
 LIVE_LAYERS = 2
 """Layers whose parameters ZeRO-3 may gather: the running one and the prefetched one."""
@@ -38,9 +43,13 @@ class Limits(NamedTuple):
     """``stage3_param_persistence_threshold``: tensors of so many elements are never sharded."""
 
 
-def limits(architecture: Architecture, config: DeepSpeedConfig | None = None) -> Limits:
+def limits(
+    architecture: Architecture,
+    config: DeepSpeedConfig | None = None,
+    quantization: Quantization | None = None,
+) -> Limits:
     """The limits of ZeRO-3's gathers."""
-    live = live_elements(architecture)
+    live = live_elements(architecture, quantization)
     return Limits(
         live=live if config is None else config.stage3_max_live_parameters,
         reuse=live if config is None else config.stage3_max_reuse_distance,
@@ -49,14 +58,25 @@ def limits(architecture: Architecture, config: DeepSpeedConfig | None = None) ->
     )
 
 
-def live_elements(architecture: Architecture) -> int:
+def layer_elements(architecture: Architecture, quantization: Quantization | None = None) -> int:
+    """Elements of one layer's parameters as DeepSpeed counts them: a packed byte is one element."""
+    packed = sum(
+        (linear.copies_in(architecture) - kept_in(linear, architecture))
+        * (linear.weight_count - packed_bytes(linear, quantization))
+        for linear in architecture.layer.linears
+        if is_quantized(linear, quantization)
+    )
+    return layer_parameters(architecture) - packed // architecture.num_hidden_layers
+
+
+def live_elements(architecture: Architecture, quantization: Quantization | None = None) -> int:
     """Elements of tsplanner's ``stage3_max_live_parameters`` and ``stage3_max_reuse_distance``.
 
     A recomputed layer uses its parameters again within the elements of two layers, so DeepSpeed
     gathers no parameter twice in a row. DeepSpeed's default of a billion gathers every smaller
     model whole.
     """
-    return LIVE_LAYERS * layer_parameters(architecture)
+    return LIVE_LAYERS * layer_elements(architecture, quantization)
 
 
 def sub_group_elements(config: DeepSpeedConfig | None = None) -> int:

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture, Linear
-from memory_models.settings import LayerSettings
-from memory_models.sharding.deepspeed_config import LIVE_LAYERS, Limits
+from memory_models.settings import LayerSettings, Quantization
+from memory_models.sharding.deepspeed_config import LIVE_LAYERS, Limits, layer_elements
 from memory_models.states.adapters import is_targeted
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import (
     embedding_parameters,
     is_quantized,
-    layer_parameters,
     packed_bytes,
 )
 
@@ -47,16 +46,21 @@ class Visit(NamedTuple):
     """Frozen parameters that are released with this one: backward does not reuse them."""
 
 
-def traced_layers(architecture: Architecture, allowed: Limits) -> int:
+def traced_layers(
+    architecture: Architecture, allowed: Limits, quantization: Quantization | None = None
+) -> int:
     """Number of layers of the trace: enough for what may be gathered at once."""
-    reach = max(allowed.live, allowed.prefetch) // max(1, layer_parameters(architecture))
+    reach = max(allowed.live, allowed.prefetch) // max(
+        1, layer_elements(architecture, quantization)
+    )
     most = min(MOST_TRACED_LAYERS, TRACED_LAYERS + max(0, reach - LIVE_LAYERS))
     return min(architecture.num_hidden_layers, most)
 
 
 def untraced_bytes(architecture: Architecture, layer: LayerSettings, allowed: Limits) -> int:
     """Bytes of layers beyond the trace that may be gathered with those of the trace."""
-    if traced_layers(architecture, allowed) < MOST_TRACED_LAYERS:
+    stored = layer.arithmetic.base.quantization
+    if traced_layers(architecture, allowed, stored) < MOST_TRACED_LAYERS:
         return 0
     layers, _, _ = _parameters(architecture, layer, allowed)
     if not layers:
@@ -124,7 +128,8 @@ def _parameters(
     layers: list[list[Parameter]] = []
     # Number 0 is the embedding and number 1 an untied lm_head.
     number = 2
-    for _ in range(traced_layers(architecture, allowed)):
+    stored = layer.arithmetic.base.quantization
+    for _ in range(traced_layers(architecture, allowed, stored)):
         parameters = []
         for elements, size in layer_tensors(architecture, layer, element):
             if elements > smallest:

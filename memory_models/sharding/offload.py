@@ -16,7 +16,7 @@ from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.partition import Partition, partition_of
 from memory_models.states.optimizer import STATE_BYTES, Tensor, trained_element_bytes
 from memory_models.states.storage import BYTES
-from memory_models.states.weights import embedding_parameters
+from memory_models.states.weights import base_weight_bytes, embedding_parameters
 from memory_models.units import MIB, ceil_div
 
 LATER_BYTES = 512 * MIB
@@ -60,6 +60,9 @@ def host_bytes(
         # Joining the trained partition passes through the host, before the process's own runtime
         # has reached its final size: only the excess over that later growth counts.
         total = max(total, element * partition.share - LATER_BYTES)
+        if settings.base.has_4bit:
+            # Each process builds the whole packed base there, and it goes part by part.
+            total = max(total, base_weight_bytes(architecture, settings) - LATER_BYTES)
     return total
 
 

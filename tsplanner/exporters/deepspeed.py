@@ -45,7 +45,9 @@ def render(plan: Plan) -> dict[str, Any]:
             "min_loss_scale": 1,
         },
         "bf16": {"enabled": hardware.base.autocast is Dtype.BF16},
-        "zero_optimization": zero_optimization(hardware, live_elements(plan.architecture)),
+        "zero_optimization": zero_optimization(
+            hardware, live_elements(plan.architecture, hardware.base.quantization)
+        ),
     }
 
 

@@ -300,7 +300,8 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
     yield from found.memory.assumptions
     yield f"speed: {rates.basis}"
     yield from device_notes(request.machine, found.hardware)
-    yield from deepspeed_notes(request.architecture, found.hardware.sharding)
+    hardware = found.hardware
+    yield from deepspeed_notes(request.architecture, hardware.sharding, hardware.base.quantization)
     if request.dataset.lengths.counted_by == "cutoff_len":
         yield "no dataset given: every sample taken to be cutoff_len long"
     if request.dataset.lengths.counted_by == "estimate":

@@ -176,6 +176,11 @@ class HardwareSettings:
         return self.base.model_dtype is Dtype.BF16 and self.sharding.zero_stage == 0
 
     @property
+    def partitions_packed(self) -> bool:
+        """Whether ZeRO-3 partitions a 4-bit base, which each process builds whole on the host."""
+        return self.sharding.zero_stage == 3 and self.base.has_4bit
+
+    @property
     def effective_batch_size(self) -> int:
         """Sequences per optimizer step with these settings."""
         return (

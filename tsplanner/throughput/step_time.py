@@ -18,6 +18,7 @@ from memory_models.frozen import frozen
 from memory_models.memory_traffic import forward_traffic, traffic
 from memory_models.recorded.totals import forward_flops_of
 from memory_models.settings import HEAD, Attention, DecoderKernels, TrainingSettings
+from memory_models.sharding.states import constants_bytes
 from memory_models.states.adapters import adapter_parameters_on, targets
 from memory_models.states.compiled_groups import mlp_groups
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
@@ -444,7 +445,11 @@ def gather_seconds(architecture: Architecture, settings: TrainingSettings, rates
     if settings.sharding.zero_stage != 3 or processes == 1:
         return 0.0
     share = (processes - 1) / processes
-    return base_weight_bytes(architecture, settings.states) * share / rates.links.between_gpus
+    # The constants of 4-bit matrices are whole on every process.
+    moved = base_weight_bytes(architecture, settings.states) - constants_bytes(
+        architecture, settings.states
+    )
+    return moved * share / rates.links.between_gpus
 
 
 def fetch_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:

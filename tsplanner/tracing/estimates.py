@@ -80,7 +80,9 @@ def by_formula(case: Case) -> Estimated:
     """The formulas' estimate of a case. Raises ValueError: it cannot run."""
     estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
     if case.settings.sharding.zero_stage:
-        notes = deepspeed_notes(case.architecture, case.settings.sharding)
+        notes = deepspeed_notes(
+            case.architecture, case.settings.sharding, case.settings.base.quantization
+        )
         estimate = replace(estimate, assumptions=(*estimate.assumptions, *notes))
     estimate = replace(estimate, assumptions=(*estimate.assumptions, *case.notes))
     estimate = under(estimate, case.recipe)

@@ -257,10 +257,9 @@ def read_weights(
 
     Raises TsplannerError: the checkpoint does not fit its config.
     """
-    # Under ZeRO-3 transformers shards the weights as it reads them and refuses a device map.
-    placement: dict[str, Any] = (
-        {"device_map": {"": device}} if plan.hardware.sharding.zero_stage < 3 else {}
-    )
+    # Under ZeRO-3 transformers shards plain weights as it reads them and refuses a device map.
+    shards = plan.hardware.sharding.zero_stage == 3 and not plan.hardware.partitions_packed
+    placement: dict[str, Any] = {} if shards else {"device_map": {"": device}}
     model, info = auto_class(config).from_pretrained(
         plan.model.path,
         config=config,
@@ -274,7 +273,7 @@ def read_weights(
         output_loading_info=True,
         **placement,
     )
-    if plan.hardware.sharding.zero_stage != 3:  # under ZeRO-3 each process loads only its shards
+    if not shards:  # where transformers shards, each process loads only its shards
         refuse_other_keys(info, str(plan.model.path))
     if stored_base(plan.model.config) is not None:
         cast_whole_parameters(model, DTYPES[plan.hardware.base.model_dtype])

@@ -56,6 +56,7 @@ class Row:
 
 STREAMED = {"streamed_layers": 4}
 SHARED = {"world_size": 2, "fsdp": True}
+PARTITIONED = {"world_size": 2, "zero_stage": 3, "quantization": Quantization.NF4}
 REFUSED = [
     Row(rule="fsdp-setting", hardware={"fsdp": True}, says="(--fsdp on) with --world-size 1"),
     Row(rule="streamed-method", hardware=STREAMED, method=FinetuningType.FULL, says="full does"),
@@ -183,12 +184,20 @@ REFUSED = [
         rule="quantized-sharding",
         hardware={"quantization": Quantization.INT8, "zero_stage": 3, "world_size": 2},
         devices=(HOPPER, HOPPER),
+        says="int8 weights are not sharded by this worker: take ZeRO-2, nf4 or plain bf16",
     ),
     Row(
-        rule="quantized-sharding",
-        hardware={"quantization": Quantization.NF4, "zero_stage": 3, "world_size": 2},
+        rule="packed-zero-3",
+        hardware={**PARTITIONED, "offload_param": True},
         devices=(HOPPER, HOPPER),
-        says="nf4 weights are not sharded by this worker",
+        says="ZeRO-3 does not shard 4-bit weights with --offload-param on",
+    ),
+    Row(
+        rule="packed-zero-3",
+        hardware=PARTITIONED,
+        method=FinetuningType.DORA,
+        devices=(HOPPER, HOPPER),
+        says="with --finetuning-type dora: leave that out, or take --fsdp on",
     ),
     Row(
         rule="sharded-experts",
@@ -281,9 +290,10 @@ PASSED = [
     Row(rule="quantized-base", hardware={"quantization": Quantization.INT8}),
     Row(
         rule="quantized-sharding",
-        hardware={"quantization": Quantization.NF4, "zero_stage": 2, "world_size": 2},
+        hardware={"quantization": Quantization.INT8, "zero_stage": 2, "world_size": 2},
         devices=(HOPPER, HOPPER),
     ),
+    Row(rule="packed-zero-3", hardware=PARTITIONED, devices=(HOPPER, HOPPER)),
     Row(
         rule="useless-sharding",
         hardware={"zero_stage": 2, "offload_optimizer": True},
@@ -384,11 +394,11 @@ def test_every_rule_is_tested_both_ways() -> None:
 
 
 def test_what_closes_every_branch_is_decisive() -> None:
-    """Half of the candidates lack a package, and all of them shard 4-bit weights."""
+    """Half of the candidates are of no use by another rule, and all of them shard int8 weights."""
     made = request(
         "qwen2.5-0.5b",
         *[HOPPER] * 4,
-        pins=Pins(quantization=Quantization.NF4, zero_stage=3),
+        pins=Pins(quantization=Quantization.INT8, zero_stage=3),
     )
     assert [found.rule for found in deciding(made, candidates(made))] == ["quantized-sharding"]
 

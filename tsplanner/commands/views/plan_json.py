@@ -81,7 +81,8 @@ def plan_document(
     probes: Sequence[object] = (),
 ) -> dict[str, object]:
     """One document: the plan, where it was written, what lost, what was refused and advised."""
-    sizes = deepspeed_sizes(choice.plan.architecture, choice.plan.hardware.sharding)
+    hardware = choice.plan.hardware
+    sizes = deepspeed_sizes(choice.plan.architecture, hardware.sharding, hardware.base.quantization)
     return {
         "plan": plan_values(choice.plan),
         "path": None if path is None else str(path),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memory_models.architecture import Architecture
-from memory_models.settings import Sharding
+from memory_models.settings import Quantization, Sharding
 from memory_models.sharding.deepspeed_config import buckets, limits, sub_group_elements
 
 
-def deepspeed_sizes(architecture: Architecture, sharding: Sharding) -> dict[str, int | bool]:
+def deepspeed_sizes(
+    architecture: Architecture, sharding: Sharding, quantization: Quantization | None = None
+) -> dict[str, int | bool]:
     """The sizes that memory was counted by, in elements, under DeepSpeed's names; empty: no ZeRO.
 
     There is no ``allgather_bucket_size``: DeepSpeed gathers in place, so it takes no memory.
@@ -22,7 +24,7 @@ def deepspeed_sizes(architecture: Architecture, sharding: Sharding) -> dict[str,
         "overlap_comm": own.overlap_comm if own is not None else False,
     }
     if sharding.zero_stage == 3:
-        allowed = limits(architecture, own)
+        allowed = limits(architecture, own, quantization)
         found |= {
             "sub_group_size": sub_group_elements(own),
             "stage3_max_live_parameters": allowed.live,
@@ -33,9 +35,11 @@ def deepspeed_sizes(architecture: Architecture, sharding: Sharding) -> dict[str,
     return found
 
 
-def deepspeed_notes(architecture: Architecture, sharding: Sharding) -> Iterator[str]:
+def deepspeed_notes(
+    architecture: Architecture, sharding: Sharding, quantization: Quantization | None = None
+) -> Iterator[str]:
     """A line with the sizes, and one for everything in a user's own file that is not sized."""
-    sizes = deepspeed_sizes(architecture, sharding)
+    sizes = deepspeed_sizes(architecture, sharding, quantization)
     if not sizes:
         return
     words = " · ".join(

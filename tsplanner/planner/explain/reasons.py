@@ -95,6 +95,7 @@ class RuleName(StrEnum):
     DEEPSPEED = "deepspeed"
     QUANTIZED_BASE = "quantized-base"
     QUANTIZED_SHARDING = "quantized-sharding"
+    PACKED_ZERO_3 = "packed-zero-3"
     SHARDED_EXPERTS = "sharded-experts"
     USELESS_SHARDING = "useless-sharding"
     USELESS_OFFLOAD = "useless-offload"

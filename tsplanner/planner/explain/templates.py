@@ -139,6 +139,10 @@ RULES: dict[RuleName, Words] = {
         "{quantization} weights are not sharded by this worker: take {instead} or plain bf16",
         "本工具不切分 {quantization} 权重：请用 {instead} 或未量化的 bf16",
     ),
+    RuleName.PACKED_ZERO_3: (
+        "ZeRO-3 does not shard 4-bit weights with {setting}: leave that out, or take --fsdp on",
+        "使用 {setting} 时 ZeRO-3 不能切分 4 比特权重：请去掉它，或用 --fsdp on",
+    ),
     RuleName.SHARDED_EXPERTS: (
         "adapters on experts need the whole matrices, which ZeRO-3 shards: take ZeRO-2, or leave "
         "the experts out of --lora-target",

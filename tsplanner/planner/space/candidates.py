@@ -319,10 +319,11 @@ def _shardings(request: PlanRequest) -> list[Sharding]:
 def _pointless(request: PlanRequest, quantization: Quantization | None, sharding: Sharding) -> bool:
     """Whether sharding serves nothing here, so that only users who pin it get it.
 
-    A rule refuses a quantised base under ZeRO-3, and 8-bit products under any ZeRO; only a user who
-    asks for the two has to read that. With an adapter on a plain base ZeRO-2 shards a few MiB. With
-    an adapter on a quantised base DeepSpeed also casts the weights that would stay in fp32
-    (embedding, head, norms), which can free the GiB that are missing.
+    No GPU has run a 4-bit base under ZeRO-3 yet, and a rule refuses int8 there and 8-bit products
+    under any ZeRO; only a user who asks for ZeRO gets the one or has to read the other. With an
+    adapter on a plain base ZeRO-2 shards a few MiB. With an adapter on a quantised base DeepSpeed
+    also casts the weights that would stay in fp32 (embedding, head, norms), which can free the GiB
+    that are missing.
     """
     if "zero_stage" in request.pins:
         return False

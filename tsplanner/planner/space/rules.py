@@ -15,6 +15,7 @@ from memory_models.settings import (
     Dtype,
     FinetuningType,
     Optimizer,
+    Quantization,
 )
 from memory_models.states.expert_adapters import adapted_experts
 from tsplanner.install import Extra, install_command
@@ -158,11 +159,29 @@ def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> Data | 
 def _quantized_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     quantization, stage = hardware.base.quantization, hardware.sharding.zero_stage
     # DeepSpeed casts and flattens every parameter that it finds, whatever its bits mean.
-    if quantization is None or not (stage if hardware.base.multiplies_8bit else stage == 3):
-        return None
-    if hardware.base.multiplies_8bit:
+    if quantization is not None and quantization.multiplies and stage:
         return {"quantization": quantization, "instead": "zero_stage 0"}
-    return {"quantization": quantization, "instead": "ZeRO-2"}
+    # What int8 multiplies lies outside its parameters once it is loaded.
+    if quantization is Quantization.INT8 and stage == 3:
+        return {"quantization": quantization, "instead": "ZeRO-2, nf4"}
+    return None
+
+
+def _packed_zero_3(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    """Another setting that 4-bit weights under ZeRO-3 do not go with."""
+    if not hardware.partitions_packed:
+        return None
+    method, sharding = request.learning.method, hardware.sharding
+    # PEFT's DoRA dequantises the matrix outside the linear for whose forward it is gathered, and on
+    # a CPU replaces the parameter that DeepSpeed knows (utils/integrations.py).
+    against = {
+        f"--finetuning-type {method.finetuning_type}": method.finetuning_type
+        is FinetuningType.DORA,
+        "--offload-param on": sharding.offload_param,
+        "--offload-optimizer on": sharding.offload_optimizer,
+    }
+    found = next((flag for flag, holds in against.items() if holds), None)
+    return None if found is None else {"setting": found}
 
 
 def _sharded_experts(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -291,6 +310,11 @@ RULES = (
     Rule(name=RuleName.DEEPSPEED, check=_deepspeed, about=OFFLOADS, package=True),
     Rule(name=RuleName.QUANTIZED_BASE, check=_quantized_base, about=frozenset({"quantization"})),
     Rule(name=RuleName.QUANTIZED_SHARDING, check=_quantized_sharding, about=OFFLOADS),
+    Rule(
+        name=RuleName.PACKED_ZERO_3,
+        check=_packed_zero_3,
+        about=frozenset({"offload_param", "offload_optimizer"}),
+    ),
     Rule(name=RuleName.SHARDED_EXPERTS, check=_sharded_experts, about=OFFLOADS),
     Rule(name=RuleName.USELESS_SHARDING, check=_useless_sharding, shown=False),
     Rule(name=RuleName.USELESS_OFFLOAD, check=_useless_offload, shown=False),

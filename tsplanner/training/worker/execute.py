@@ -29,6 +29,7 @@ from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.fully_sharded.base import host_base, share_out
+from tsplanner.training.fully_sharded.partitioned import partition, without_deepspeed
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.compiled.install import use_kernels
@@ -206,21 +207,8 @@ def build_trainer(
     # come before the model.
     arguments = trainer.training_arguments(job, total_steps=total, evaluate=bool(validation))
     streamed = StreamedBase(plan, device) if plan.hardware.streaming.streams else None
-    shares = plan.hardware.sharding.shards_base
-    if streamed is not None:
-        base = streamed.model
-    else:
-        base = host_base(plan, device) if shares else (kept or KeptBase()).take(plan, device)
-    if arguments.gradient_checkpointing:
-        require_checkpointing(base)
-    trained = with_adapters_and_kernels(plan, base, total, streamed)
+    trained = trained_model(plan, device, arguments, total, streamed, kept)
     layer_major = None if streamed is None else streamed.attach(trained)
-    if shares:
-        share_out(
-            trained,
-            device,
-            fused_loss=plan.hardware.kernels.loss_kernel is LossKernel.FUSED,
-        )
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,
@@ -238,13 +226,44 @@ def build_trainer(
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
     if plan.hardware.batch.is_packed and job.kind is not JobKind.PROBE:
         built.packed_evaluation = packed_evaluation(plan, config, pad_token_id(tokenizer))
-    set_passes(built, shares=shares)
+    set_passes(built, shares=plan.hardware.sharding.shards_base)
     callback.trainer = built
     built.plan_callback = callback
     sample_answers(built, job, tokenizer, stop)
     if job.kind is JobKind.PROBE:
         step_from_the_first(built.accelerator)
     return built
+
+
+def trained_model(
+    plan: Plan,
+    device: torch.device,
+    arguments: Any,
+    total_steps: int,
+    streamed: StreamedBase | None,
+    kept: KeptBase | None = None,
+) -> Any:
+    """The model that a plan trains, each process's share of it where processes share it out."""
+    shares, packed = plan.hardware.sharding.shards_base, plan.hardware.partitions_packed
+    with without_deepspeed(arguments) if packed else nullcontext():
+        if streamed is not None:
+            base = streamed.model
+        elif shares or packed:
+            base = host_base(plan, device)
+        else:
+            base = (kept or KeptBase()).take(plan, device)
+        if arguments.gradient_checkpointing:
+            require_checkpointing(base)
+        trained = with_adapters_and_kernels(plan, base, total_steps, streamed)
+    if packed:
+        partition(trained, plan, device, arguments)
+    if shares:
+        share_out(
+            trained,
+            device,
+            fused_loss=plan.hardware.kernels.loss_kernel is LossKernel.FUSED,
+        )
+    return trained
 
 
 def with_adapters_and_kernels(
