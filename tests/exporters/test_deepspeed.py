@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memory_models.settings import DeepSpeedConfig, Dtype, from_flat
+from memory_models.settings import DeepSpeedConfig, Dtype, Quantization, from_flat
 from tsplanner.exporters.deepspeed import DEFAULT_LIVE_ELEMENTS, render, zero_optimization
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import ModelRef
@@ -55,9 +55,14 @@ def test_a_plan_without_zero_has_no_deepspeed_configuration() -> None:
 
 
 def test_zero_3_holds_two_blocks_of_the_model_gathered() -> None:
-    """Two blocks of 592 elements, where DeepSpeed's default would hold the whole model."""
+    """Two blocks of 592 elements, where DeepSpeed's default would hold the whole model.
+
+    Of a 4-bit base a block has 576 / 2 packed bytes, each an element to DeepSpeed, and 16 of norms.
+    """
     block = zero(zero_stage=3)
     assert block["stage3_max_live_parameters"] == 1184
+    packed = zero(zero_stage=3, quantization=Quantization.NF4)
+    assert packed["stage3_max_live_parameters"] == packed["stage3_max_reuse_distance"] == 608
     assert block["stage3_max_reuse_distance"] == 1184
 
 

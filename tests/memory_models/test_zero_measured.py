@@ -14,6 +14,7 @@ import pytest
 from memory_models.settings import (
     FinetuningType,
     Optimizer,
+    Quantization,
     TrainingSettings,
     effective_settings,
     from_flat,
@@ -71,3 +72,27 @@ def test_what_stays_on_a_rank_is_what_deepspeed_holds(
     architecture = read_architecture(dict(CONFIG), name="tiny", source="tiny")
     expected = model_states(architecture, effective_settings(settings).states).device
     assert live_bytes(stage, method, tmp_path) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [Quantization.NF4, Quantization.NF4_DQ])
+def test_a_4_bit_base_is_partitioned_and_its_constants_are_not(
+    form: Quantization, tmp_path: Path
+) -> None:
+    """Within 0.1 %, once the code books of 28 matrices are taken as they are on a CPU: 64 bytes,
+    and 1,024 with double quantisation; the formula counts a block of 512 bytes for each book.
+    """
+    pytest.importorskip("deepspeed")
+    pytest.importorskip("bitsandbytes")
+    settings = from_flat(
+        TrainingSettings,
+        quantization=form,
+        world_size=2,
+        zero_stage=3,
+        optimizer=Optimizer.ADAMW_TORCH,
+    )
+    architecture = read_architecture(dict(CONFIG), name="tiny", source="tiny")
+    expected = model_states(architecture, effective_settings(settings).states).device
+    counted, real = {"nf4": (512, 64), "nf4-dq": (2 * 512, 64 + 1024)}[form]
+    found = live_bytes(3, form, tmp_path)
+    assert found == pytest.approx(expected - 28 * (counted - real), rel=0.001)

@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import sys
-from types import SimpleNamespace
+from contextlib import nullcontext
 from typing import Any
 
 os.environ |= {"DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1", "LOCAL_RANK": os.environ["RANK"]}
@@ -16,10 +16,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
 
+from memory_models.settings import Quantization, from_flat
 from memory_models.sharding.deepspeed_config import live_elements
 from tests.support.sharded_model import CONFIG
 from tsplanner.exporters.deepspeed import zero_optimization
 from tsplanner.models.source import read_architecture
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.training.fully_sharded.partitioned import partition, without_deepspeed
+from tsplanner.training.model import keep_packed, mark_packed, quantised
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -49,7 +53,7 @@ def live_bytes() -> int:
 def arguments(stage: int) -> TrainingArguments:
     """Arguments for two steps under the configuration that tsplanner writes."""
     live = live_elements(read_architecture(dict(CONFIG), name="tiny", source="tiny"))
-    hardware: Any = SimpleNamespace(zero_stage=stage, offload_optimizer=False, offload_param=False)
+    hardware = from_flat(HardwareSettings, zero_stage=stage)
     auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     config = {
         **dict.fromkeys(auto, "auto"),
@@ -71,6 +75,31 @@ def arguments(stage: int) -> TrainingArguments:
     )
 
 
+def built(config: Any, method: str, asked: TrainingArguments) -> Any:
+    """The model with what ``method`` trains: full, lora, or lora on a base in that 4-bit form."""
+    packed = method not in ("full", "lora")
+    with without_deepspeed(asked) if packed else nullcontext():
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        if packed:
+            pack(model, Quantization(method))
+        if method != "full":
+            lora = LoraConfig(r=8, target_modules=TARGETS, task_type="CAUSAL_LM")
+            model = get_peft_model(model, lora, autocast_adapter_dtype=False)
+    if packed:
+        partition(model, torch.device("cpu"), torch.bfloat16, asked)
+    return model
+
+
+def pack(model: Any, form: Quantization) -> None:
+    """Put the linears of the layers into 4 bits."""
+    hardware = from_flat(HardwareSettings, quantization=form)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            model.set_submodule(name, quantised(module, hardware, torch.device("cpu")))
+    keep_packed(model, torch.bfloat16)
+    mark_packed(model, hardware)
+
+
 def main() -> None:
     """Train two steps, then print the live bytes."""
     torch.set_num_threads(1)
@@ -79,10 +108,7 @@ def main() -> None:
     asked = arguments(stage)
     options = {key: value for key, value in CONFIG.items() if key != "model_type"}
     config = AutoConfig.for_model("llama", **options)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    if method == "lora":
-        lora = LoraConfig(r=8, target_modules=TARGETS, task_type="CAUSAL_LM")
-        model = get_peft_model(model, lora, autocast_adapter_dtype=False)
+    model = built(config, method, asked)
     trainer = Trainer(model=model, args=asked, train_dataset=Rows())
     trainer.train()
     sys.stdout.write("\n" + json.dumps({"live": live_bytes()}) + "\n")

@@ -6,10 +6,13 @@ import pytest
 
 from memory_models.settings import (
     DecoderKernels,
+    Dtype,
     FinetuningType,
     LossKernel,
+    Quantization,
     TrainingSettings,
     changed,
+    effective_settings,
     from_flat,
 )
 from tests.support.rig import HOPPER, machine
@@ -58,6 +61,24 @@ def test_a_forward_is_a_part_of_a_step(changes: dict[str, object]) -> None:
     assert 0 < forward.matrix < step.matrix
     assert 0 < forward.memory < step.memory
     assert 0 < forward.launch < step.launch
+
+
+def test_packed_weights_are_gathered_without_their_constants() -> None:
+    """Of two processes each lacks half of what is not on both: half a byte per weight of a linear,
+    two per element of embedding, head, norms and biases.
+    """
+    packed = changed(
+        ROW,
+        kernels=DecoderKernels.REFERENCE,
+        zero_stage=3,
+        world_size=2,
+        quantization=Quantization.NF4_DQ,
+        model_dtype=Dtype.BF16,
+    )
+    weights = 28 * (3584 * 3584 * 2 + 3584 * 512 * 2 + 3 * 3584 * 18944)
+    others = 2 * 3584 * 152064 + 3584 + 28 * (2 * 3584 + 3584 + 2 * 512)
+    expected = (weights / 2 + 2 * others) / 2 / RATES.links.between_gpus
+    assert gather_seconds(MODEL, effective_settings(packed), RATES) == pytest.approx(expected, rel=1e-3)
 
 
 def test_weights_are_gathered_and_fetched_once() -> None:

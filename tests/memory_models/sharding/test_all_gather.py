@@ -9,6 +9,7 @@ import pytest
 from memory_models.settings import (
     FinetuningType,
     LossKernel,
+    Quantization,
     TrainingSettings,
     changed,
     effective_settings,
@@ -49,6 +50,14 @@ def test_a_recomputed_block_is_there_whole(settings: TrainingSettings) -> None:
     """And what was fetched ahead beside it, one parameter over the limit, one group copied."""
     last = whole(settings).last
     assert 2 * BLOCK <= last <= 4 * (BLOCK + 512) + 3 * LARGEST
+
+
+def test_a_recomputed_block_of_packed_weights_is_half_a_byte_per_weight() -> None:
+    """Two blocks, one matrix over the limit, and one group of two copied."""
+    packed = changed(LORA, quantization=Quantization.NF4)
+    last = whole(packed).last
+    assert BLOCK // 2 <= last <= 2 * (BLOCK // 2 + 512) + 3 * LARGEST // 4
+    assert whole(packed).loss == HEAD
 
 
 def test_without_checkpointing_parameters_are_gathered_twice_and_held_less() -> None:

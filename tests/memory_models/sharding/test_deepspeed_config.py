@@ -6,6 +6,7 @@ from memory_models.estimate import estimate_memory
 from memory_models.settings import (
     DeepSpeedConfig,
     FinetuningType,
+    Quantization,
     Sharding,
     TrainingSettings,
     changed,
@@ -49,6 +50,13 @@ def test_two_blocks_are_the_limit() -> None:
     """Norms included: 2 x 590,336 elements."""
     assert live_elements(WIDE) == 2 * (BLOCK + 512)
     assert limits(WIDE).live == limits(WIDE).reuse == 2 * (BLOCK + 512)
+
+
+def test_a_packed_byte_is_an_element_to_deepspeed() -> None:
+    """Two blocks of half as many, norms beside them; int8 has a byte per weight."""
+    assert live_elements(WIDE, Quantization.NF4) == 2 * (BLOCK // 2 + 512)
+    assert live_elements(WIDE, Quantization.INT8) == live_elements(WIDE)
+    assert limits(WIDE, None, Quantization.NF4).live == 2 * (BLOCK // 2 + 512)
 
 
 def test_auto_is_what_transformers_fills_in() -> None:

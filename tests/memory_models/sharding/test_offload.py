@@ -7,6 +7,7 @@ from typing import Any
 
 from memory_models.settings import (
     FinetuningType,
+    Quantization,
     TrainingSettings,
     changed,
     effective_settings,
@@ -67,3 +68,17 @@ def test_a_trained_part_passes_through_the_host_under_zero_3() -> None:
     # 24,000 blocks of 590,336 elements, embedding, head and last norm; each tensor halved.
     elements = 24_000 * 590_336 + 2 * 1_280_000 + 256
     assert model_states(huge, effective_settings(asked).states).host == elements - 512 * 2**20
+
+
+def test_a_packed_base_is_built_whole_on_the_host_by_each_process() -> None:
+    """Whatever the number of ranks; 24,000 blocks, 7.5 GiB, less what comes later.
+
+    A block is 294,912 packed bytes, 40,448 of constants and 1,024 of norms. The tables of 2,560,000
+    bytes are counted as on a GPU: eight to a segment of 20 MiB.
+    """
+    huge = replace(WIDE, num_hidden_layers=24_000)
+    packed = changed(LORA, quantization=Quantization.NF4, zero_stage=3)
+    whole = 24_000 * (294_912 + 40_448 + 1_024) + 2 * 2_621_440 + 512
+    for ranks in (2, 8):
+        asked = effective_settings(changed(packed, world_size=ranks))
+        assert model_states(huge, asked.states).host == whole - 512 * 2**20

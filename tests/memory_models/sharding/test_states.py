@@ -86,6 +86,24 @@ def test_the_base_shrinks_with_the_ranks() -> None:
     assert one > two > four > one // 4
 
 
+def test_packed_bytes_are_halved_and_their_constants_are_whole() -> None:
+    """Per block 589,824 weights: 294,912 packed bytes, of which each of two ranks has half, and a
+    scale of 4 bytes per 64 weights and seven code books, 36,864 + 3,584, of which each has all.
+
+    Of the two norms of a block, in one tensor, each has 512 bytes, and of the last norm as many as
+    a block of the allocator. Halves of embedding and head, 1,280,000 bytes, are 16 to a segment of
+    20 MiB: 1,310,720 each.
+    """
+    nf4 = from_flat(TrainingSettings, quantization=Quantization.NF4, zero_stage=3, world_size=2)
+    found = model_states(WIDE, effective_settings(nf4).states).weights
+    packed, constants = 294_912 // 2, 36_864 + 3_584
+    assert found == 2 * (packed + constants + 512) + 512 + 2 * 1_310_720
+    double = changed(nf4, quantization=Quantization.NF4_DQ)
+    # A scale takes a byte, and 256 of them 4 more: 9,216 + 144; two code books each.
+    fewer = model_states(WIDE, effective_settings(double).states).weights
+    assert found - fewer == 2 * (36_864 + 3_584 - (9_216 + 144 + 2 * 3_584))
+
+
 def test_paged_moments_of_a_flat_share_are_managed_memory() -> None:
     """One rank's 1,048,576 adapter elements at 8 bytes are too many for the allocator."""
     asked = from_flat(

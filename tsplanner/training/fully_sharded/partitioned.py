@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tsplanner.planner.plan import Plan
-from tsplanner.training.model import cast_whole_parameters, compute_dtype
+from tsplanner.training.model import cast_whole_parameters
 
 
 @contextmanager
@@ -33,15 +32,16 @@ def without_deepspeed(arguments: Any) -> Iterator[None]:
         deepspeed.set_hf_deepspeed_config(arguments.hf_deepspeed_config)
 
 
-def partition(trained: nn.Module, plan: Plan, device: torch.device, arguments: Any) -> None:
+def partition(trained: nn.Module, device: torch.device, dtype: torch.dtype, arguments: Any) -> None:
     """Leave each process its part of every parameter, on the device.
 
-    One parameter at a time is whole there, so the base may be larger than the device.
+    One parameter at a time is whole there, so the base may be larger than the device. ``dtype``: of
+    all parameters that are not packed.
     """
     import deepspeed
 
     # DeepSpeed casts what it partitions itself, and takes what comes partitioned as it is.
-    cast_whole_parameters(trained, compute_dtype(plan.hardware))
+    cast_whole_parameters(trained, dtype)
     for module in trained.modules():
         constants = getattr(module._parameters.get("weight"), "quant_state", None)
         if constants is not None:

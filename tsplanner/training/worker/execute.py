@@ -256,7 +256,7 @@ def trained_model(
             require_checkpointing(base)
         trained = with_adapters_and_kernels(plan, base, total_steps, streamed)
     if packed:
-        partition(trained, plan, device, arguments)
+        partition(trained, device, model.compute_dtype(plan.hardware), arguments)
     if shares:
         share_out(
             trained,
