@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from memory_models.settings import DeepSpeedConfig, Dtype, Quantization, from_flat
-from tsplanner.exporters.deepspeed import DEFAULT_LIVE_ELEMENTS, render, zero_optimization
+from memory_models.units import GIB
+from tests.support.golden import case
+from tests.support.sorts import H200
+from tsplanner.errors import TsplannerError
+from tsplanner.exporters.deepspeed import (
+    DEFAULT_LIVE_ELEMENTS,
+    render,
+    whole_base_notes,
+    zero_optimization,
+)
 from tsplanner.models.source import read_architecture
-from tsplanner.planner.plan import ModelRef
+from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
 
 LLAMA = {
@@ -101,3 +111,26 @@ def test_a_users_own_file_is_written_as_it_is() -> None:
     )
     plan = FakePlan(LLAMA, zero_stage=3, deepspeed=own)
     assert render(plan) == document  # type: ignore[arg-type]
+
+
+def with_free(gib: float, stage: int = 3) -> Plan:
+    """Qwen2.5-7B in NF4 on two cards with so much free each."""
+    found = case("qwen2.5-7b", 2, quantization=Quantization.NF4, zero_stage=stage)
+    device = replace(H200, free_bytes=int(gib * GIB))
+    machine = replace(found.plan.machine, devices=(device, device))
+    return replace(found.plan, machine=machine)
+
+
+def test_the_whole_base_is_named_where_it_has_room() -> None:
+    """6.53e9 weights at 9/16 of a byte and 1.09e9 at two: 5.45 GiB."""
+    (line,) = whole_base_notes(with_free(20), "TRL", force=False)
+    assert "whole 4-bit base, 5.5 GiB, until DeepSpeed has partitioned it" in line
+    assert whole_base_notes(with_free(20, stage=2), "TRL", force=False) == []
+
+
+def test_a_card_that_cannot_hold_it_is_refused_unless_forced() -> None:
+    """The plan itself fits: half of it lies on each."""
+    short = with_free(5)
+    with pytest.raises(TsplannerError, match=r"TRL loads the whole 4-bit base, 5.5 GiB, .*5.0 GiB"):
+        whole_base_notes(short, "TRL", force=False)
+    assert whole_base_notes(short, "TRL", force=True)

@@ -78,7 +78,8 @@ def test_packed_weights_are_gathered_without_their_constants() -> None:
     weights = 28 * (3584 * 3584 * 2 + 3584 * 512 * 2 + 3 * 3584 * 18944)
     others = 2 * 3584 * 152064 + 3584 + 28 * (2 * 3584 + 3584 + 2 * 512)
     expected = (weights / 2 + 2 * others) / 2 / RATES.links.between_gpus
-    assert gather_seconds(MODEL, effective_settings(packed), RATES) == pytest.approx(expected, rel=1e-3)
+    found = gather_seconds(MODEL, effective_settings(packed), RATES)
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_weights_are_gathered_and_fetched_once() -> None:

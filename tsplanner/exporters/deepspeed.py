@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from memory_models.settings import Dtype
+from memory_models.settings import Dtype, effective_settings
 from memory_models.sharding.deepspeed_config import SUB_GROUP_ELEMENTS, live_elements
+from memory_models.states.weights import base_weight_bytes
+from memory_models.units import GIB
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.devices import used_devices
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.settings import HardwareSettings, training_settings
 
 DEFAULT_LIVE_ELEMENTS = 1_000_000_000
 """DeepSpeed's default limit, for a model whose decoder layers are not known."""
@@ -83,3 +87,29 @@ def zero_optimization(
     if hardware.sharding.offload_param:
         block["offload_param"] = {"device": "cpu", "pin_memory": True}
     return block
+
+
+def whole_base_notes(plan: Plan, trainer: str, *, force: bool) -> list[str]:
+    """A sentence on a 4-bit base that another trainer holds whole before ZeRO-3 partitions it.
+
+    transformers partitions no quantised model while it is read, and puts it on the process's own
+    GPU (modeling_utils.py, ``get_init_context``; quantizer_bnb_4bit.py). Other plans: none.
+
+    Raises:
+        TsplannerError: a GPU has less memory free than that, without force.
+    """
+    if not plan.hardware.partitions_packed:
+        return []
+    settings = effective_settings(training_settings(plan.learning, plan.hardware, 1))
+    whole = base_weight_bytes(plan.architecture, settings.states)
+    free = min((each.free_bytes for each in used_devices(plan.machine, plan.hardware)), default=0)
+    if free and whole > free and not force:
+        raise TsplannerError(
+            f"{trainer} loads the whole 4-bit base, {whole / GIB:.1f} GiB, on every GPU before "
+            f"DeepSpeed partitions it, and {free / GIB:.1f} GiB are free: train with tsplanner, "
+            "which builds it in host memory, or give --force."
+        )
+    return [
+        f"Every GPU holds the whole 4-bit base, {whole / GIB:.1f} GiB, until DeepSpeed has "
+        "partitioned it; tsplanner builds it in host memory. Not run on a GPU."
+    ]

@@ -30,7 +30,7 @@ from memory_models.settings import (
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import mixtures
+from tsplanner.exporters import deepspeed, mixtures
 from tsplanner.exporters.launch import ExportOptions, Room
 from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.models.quantized import stored_base
@@ -125,6 +125,7 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
     if plan.hardware.base.quantization is not None:
         kept = "fp32" if running.upcast_unquantized else "half precision"
         lines.append(f"{running.trainer} keeps embeddings, head and norms of the base in {kept}.")
+    lines += deepspeed.whole_base_notes(plan, running.trainer, force=options.force)
     if room.verdict is Verdict.FITS:
         return lines
     if room.verdict is Verdict.TIGHT:
