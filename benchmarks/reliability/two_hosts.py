@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import training_settings
 from tsplanner.probe.runner import prepare
-from tsplanner.runs import read_json_lines
+from tsplanner.runs import read_json_lines, versions, write_json
 from tsplanner.training.job import Job, JobKind
 
 HOSTS = ("tsplanner-a", "tsplanner-b")
@@ -170,7 +171,8 @@ def main() -> None:
         for kind, each in shared.items():
             rows += timed(kind, each, options.rates, folder)
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        today = datetime.now(UTC).date().isoformat()
+        write_json(options.json, {"date": today, "versions": versions(), "rows": rows})
 
 
 def compared(
