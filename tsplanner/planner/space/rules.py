@@ -172,8 +172,8 @@ def _packed_zero_3(request: PlanRequest, hardware: HardwareSettings) -> Data | N
     if not hardware.partitions_packed:
         return None
     method, sharding = request.learning.method, hardware.sharding
-    # PEFT's DoRA dequantises the matrix outside the linear for whose forward it is gathered, and on
-    # a CPU replaces the parameter that DeepSpeed knows (utils/integrations.py).
+    # On a CPU PEFT's DoRA puts a new parameter in the place of the packed one that DeepSpeed knows
+    # (utils/integrations.py, dequantize_module_weight), so that nothing could be run.
     against = {
         f"--finetuning-type {method.finetuning_type}": method.finetuning_type
         is FinetuningType.DORA,
