@@ -20,7 +20,7 @@ def own_factor(time: StepTime, measured: float) -> float:
         return ratio
     halves = list(zip(time.link.halves, time.halves, strict=True))
     hides = time.link.hides
-    if all(link > hides * own for link, own in halves):
+    if all(link > own for link, own in halves):
         return 1.0
     alone = time.seconds - time.exposed - sum(time.halves)
 

@@ -74,6 +74,7 @@ def both(request) -> tuple[Tokenizer, Tokenizer]:
 @example(rows=[[Piece(text="a  5"), Piece(text="  5 ", learned=True), Piece(text="")], []])
 @example(rows=[[Piece(text="x\n"), Piece(text="\ny", learned=True), Piece(text="\n/z")]])
 @example(rows=[[Piece(text="="), Piece(text="\u0338", learned=True)]])
+@example(rows=[[Piece(text="(\n/'s")]])
 def test_rows_by_words_are_those_of_the_library(both, rows) -> None:
     """White space, accents, digits, added tokens, ends of pieces: ids and loss are the same."""
     by_words, whole = both

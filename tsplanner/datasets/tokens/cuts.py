@@ -80,6 +80,8 @@ class Pattern:
     words_end: bool = True
     """A sign ends a word of letters; an apostrophe does so, too, unless ``apostrophes`` is off."""
     apostrophes: bool = True
+    slashes: bool = False
+    """Line ends that go with signs take the slashes behind them along, as o200k's do."""
     single_digits: bool = False
     """Every digit stands alone; False: a run of digits is cut off from letters and signs."""
 
@@ -106,7 +108,7 @@ PATTERNS = {
     # Llama 3 and others write cl100k's pattern with groups of three digits in Qwen's words.
     _QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|"): Pattern(),
     _CL100K: Pattern(),
-    _O200K: Pattern(apostrophes=False),
+    _O200K: Pattern(apostrophes=False, slashes=True),
     # tiny-chatts
     r"\p{N}| ?[^\s\p{N}]+|\s+": Pattern(
         last_space=False, line_ends=False, words_end=False, single_digits=True
@@ -257,8 +259,7 @@ def _is_cut(pattern: Pattern, first: Kind, second: Kind) -> bool:
     if second is Kind.SPACE:
         return pattern.last_space or first not in WHITE
     if first is Kind.NEWLINE:
-        # o200k's signs take slashes with them that follow their line ends.
-        return second not in WHITE | {Kind.SLASH}
+        return second not in WHITE and (second is not Kind.SLASH or not pattern.slashes)
     return pattern.words_end and first in SIGNS and second is Kind.LETTER
 
 
@@ -266,8 +267,10 @@ def _ends_a_token(pattern: Pattern, first: Kind, second: Kind) -> bool:
     """Whether a token may end behind a line end or a sign, by what is before it."""
     if second is Kind.NEWLINE:
         return pattern.line_ends or first not in WHITE
-    # A sign goes with the letters behind it, unless it already goes with what is before it.
-    return second not in SIGNS or first in SIGNS | {Kind.SPACE}
+    # A sign goes with the letters behind it, unless it already goes with what is before it. A slash
+    # may have gone with the line end before it.
+    joins = SIGNS - {Kind.SLASH} if pattern.slashes else SIGNS
+    return second not in SIGNS or first in joins | {Kind.SPACE}
 
 
 def kinds() -> bytes:
