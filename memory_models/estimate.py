@@ -321,7 +321,7 @@ def _unmeasured(settings: StateSettings) -> Iterator[str]:
     if settings.streaming.streams:
         yield "streamed layers: bytes by formula and trace, measured on one H200"
     if settings.sharding.shards_base:
-        yield "fsdp: bytes by formula, not measured on a GPU yet"
+        yield "fsdp: bytes by formula, measured on two H200s"
     if settings.sharding.zero_stage == 3 and settings.base.has_4bit:
         yield "4-bit weights under ZeRO-3: bytes by formula, not measured on a GPU yet"
 

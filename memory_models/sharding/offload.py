@@ -60,10 +60,20 @@ def host_bytes(
         # Joining the trained partition passes through the host, before the process's own runtime
         # has reached its final size: only the excess over that later growth counts.
         total = max(total, element * partition.share - LATER_BYTES)
-        if settings.base.has_4bit:
-            # Each process builds the whole packed base there, and it goes part by part.
-            total = max(total, base_weight_bytes(architecture, settings) - LATER_BYTES)
+        total = max(total, built_bytes(architecture, settings))
     return total
+
+
+def built_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of a 4-bit base that each process builds whole on the host before it is shared out.
+
+    It goes part by part, before the process's own runtime has reached its final size. A plain base
+    that is read from files lies in pages that all processes share.
+    """
+    shared = settings.sharding.shards_base or settings.sharding.zero_stage == 3
+    if not (shared and settings.base.has_4bit):
+        return 0
+    return max(0, base_weight_bytes(architecture, settings) - LATER_BYTES)
 
 
 def _with_offloaded_parameters(

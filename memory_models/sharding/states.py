@@ -16,7 +16,7 @@ from memory_models.settings import Quantization, StateSettings
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
 from memory_models.sharding.fully_sharded import other_slices_bytes
 from memory_models.sharding.held_gradients import MASTER_BYTES
-from memory_models.sharding.offload import host_bytes
+from memory_models.sharding.offload import built_bytes, host_bytes
 from memory_models.sharding.partition import partition_of
 from memory_models.states.compiled_groups import copy_bytes
 from memory_models.states.optimizer import (
@@ -95,7 +95,7 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
         else 0,
         states=optimizer_state_bytes(architecture, settings),
         buffers=buckets,
-        host=slab_bytes(architecture, settings),
+        host=slab_bytes(architecture, settings) + built_bytes(architecture, settings),
         paged=paged_state_bytes(architecture, settings),
     )
 

@@ -105,7 +105,7 @@ def test_the_raw_prediction_is_kept_whatever_corrections_the_plan_has(tmp_path: 
 def test_a_point_of_a_step_that_waited_for_its_link_says_what_is_left_for_the_rest(
     tmp_path: Path,
 ) -> None:
-    """Of 297.4 ms forward waits for the link 38.9 less twice the 4.6 it hides, and the rest is twice
+    """Of 297.4 ms forward waits for its link 38.9 less twice the 4.6 it hides; the rest is twice
     133.8 ms (the step of tests/probe/test_measured_plan.py at 1 MB/s); a shortage has no seconds.
     """
     copies = HostCopies(to_device=1e6, to_host=1e6, shared=1e6)

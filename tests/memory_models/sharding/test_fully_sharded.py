@@ -19,6 +19,8 @@ from memory_models.sharding.fully_sharded import (
     layers_bytes,
     other_slices_bytes,
 )
+from memory_models.sharding.offload import built_bytes
+from memory_models.states.weights import base_weight_bytes
 from memory_models.units import MIB
 from tests.support.small_models import CONFIGS
 from tsplanner.models.source import read_architecture, read_model
@@ -121,6 +123,22 @@ def test_the_estimate_is_smaller_by_the_slices_and_larger_by_what_is_gathered() 
     assert 0 <= parts["base weights"] - kept <= 338 * MIB
     assert parts["gathered parameters"] > 0
     assert any("FSDP" in each or "fsdp" in each for each in shared.assumptions)
+
+
+def test_each_process_builds_a_4_bit_base_whole_in_host_memory() -> None:
+    """72B in NF4 on two cards: 42.5 GB of packed weights and tables each, less the 0.5 GiB that a
+    runtime takes later; two H200s' host held 84.4 GB with runtimes. A plain base has shared pages.
+    """
+    large = read_model("qwen2.5-72b").architecture
+    packed = {"quantization": Quantization.NF4_DQ, "upcast_unquantized": False}
+    nf4 = settings(loss_kernel=LossKernel.FUSED, sequence_length=384, **packed)
+    found = built_bytes(large, nf4.states)
+    assert found == base_weight_bytes(large, nf4.states) - 512 * MIB
+    runtimes = estimate_memory(large, settings(loss_kernel=LossKernel.FUSED)).host_bytes.expected
+    measured = 84.4e9
+    host = estimate_memory(large, nf4).host_bytes
+    assert host.expected == runtimes + 2 * found == pytest.approx(measured, rel=0.02)
+    assert built_bytes(large, settings().states) == 0
 
 
 @pytest.mark.parametrize(
