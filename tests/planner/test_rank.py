@@ -241,6 +241,22 @@ def test_where_the_host_is_short_its_memory_is_named() -> None:
     assert failure.smallest.memory.process_bytes.expected < 9 * GIB
 
 
+def test_where_both_are_short_the_scarcer_one_is_named_for_the_least_of_both() -> None:
+    """A 72B in NF4 on two cards of 22 GiB and 48 GiB of RAM. Bytes of a card are fewer than those
+    of the host, and say nothing beside them.
+    """
+    pins = Pins(quantization=Quantization.NF4_DQ, fsdp=True, world_size=2)
+    host = replace(ROOMY_HOST, available_bytes=48 * GIB)
+    asked = request("qwen2.5-72b", *[with_free(HOPPER, 22)] * 2, host=host, pins=pins)
+    evaluated, _ = evaluate_all(asked)
+    with pytest.raises(NothingFits, match="of host RAM") as caught:
+        choose(asked)
+    found = caught.value.failure.smallest
+    least = min(each.memory.process_bytes.expected for each in evaluated)
+    assert found.memory.process_bytes.expected == least > 22 * GIB
+    assert caught.value.failure.shortage.memory is MemoryKind.HOST
+
+
 def test_no_quantisation_can_be_pinned_too() -> None:
     """Then a base that does not fit is an answer, not a reason to quantise."""
     pins = Pins(quantization=None, streamed_layers=0)

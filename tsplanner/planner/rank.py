@@ -25,7 +25,7 @@ from tsplanner.planner.evaluate import (
     lacks_host_memory,
     shortage,
 )
-from tsplanner.planner.explain.reasons import NoPlan, Refusal, Remark
+from tsplanner.planner.explain.reasons import MemoryKind, NoPlan, Refusal, Remark
 from tsplanner.planner.explain.remarks import failure_remarks, plan_remarks
 from tsplanner.planner.explain.sentences import (
     nothing_fits_sentence,
@@ -275,7 +275,11 @@ def _nothing_fits(
 ) -> NothingFits:
     # Where the GPUs alone would hold some plan, the host is what a person has to hear of.
     by_host = [found for found in evaluated if not request.on_cpu and lacks_host_memory(found)]
-    smallest = min(by_host or evaluated, key=lambda found: shortage(request, found).needs.expected)
+    # Bytes of a GPU and of the host do not compare; how far each is exceeded does.
+    smallest = min(
+        by_host or evaluated,
+        key=lambda found: (shortage(request, found).share, found.memory.process_bytes.expected),
+    )
     lack = shortage(request, smallest)
     failure = Failure(
         smallest=smallest,
@@ -284,8 +288,9 @@ def _nothing_fits(
         refusals=refusals,
         remarks=failure_remarks(request, lack, smallest),
     )
+    of_host = lack.memory is MemoryKind.HOST and not request.on_cpu
     words = nothing_fits_sentence(
-        smallest.hardware, lack.needs.expected, lack.free_bytes, of_host=bool(by_host)
+        smallest.hardware, lack.needs.expected, lack.free_bytes, of_host=of_host
     )
     return NothingFits(words, failure)
 

@@ -104,6 +104,9 @@ def _groups(request: PlanRequest) -> Iterator[Group]:
     """Groups of every size; a rule refuses a group that is too large for the machine."""
     machine = request.machine
     sizes = _choices(request.pins, "world_size", world_sizes(request))
+    if request.pins.get("fsdp") and max(sizes) > 1:
+        # One GPU has nobody to share with, which nobody needs to read where there are more.
+        sizes = [each for each in sizes if each > 1]
     for world, nodes in product(sizes, sorted({1, machine.nodes})):
         each = world // nodes
         if request.learning.optimization.effective_batch_size % world or world % nodes:
