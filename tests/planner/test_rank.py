@@ -257,6 +257,15 @@ def test_where_both_are_short_the_scarcer_one_is_named_for_the_least_of_both() -
     assert caught.value.failure.shortage.memory is MemoryKind.HOST
 
 
+def test_zero_3_alone_rounds_no_base_to_4_bits() -> None:
+    """No GPU has run that yet, so that a person asks for both; a plain base may then be tight."""
+    cards = [with_free(TURING, 21)] * 2
+    alone = choose(request("qwen2.5-14b", *cards, pins=Pins(zero_stage=3, world_size=2)))
+    assert alone.plan.hardware.base.quantization is None
+    both = Pins(zero_stage=3, world_size=2, quantization=Quantization.NF4)
+    assert choose(request("qwen2.5-14b", *cards, pins=both)).plan.hardware.base.has_4bit
+
+
 def test_no_quantisation_can_be_pinned_too() -> None:
     """Then a base that does not fit is an answer, not a reason to quantise."""
     pins = Pins(quantization=None, streamed_layers=0)

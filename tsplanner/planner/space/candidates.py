@@ -39,6 +39,7 @@ SHARDINGS = (
     Sharding(zero_stage=3, offload_param=True, offload_optimizer=True),
 )
 """Ways in which GPUs may share the model; each group of GPUs fills in its ``world_size``."""
+PACKED = frozenset({Quantization.NF4, Quantization.NF4_DQ})
 ONLY_PINNED = frozenset({"cpu_threads", "deepspeed"})
 """Settings that the space never chooses: candidates have the pinned value, or the default."""
 MOST_WORLD_SIZES = 8
@@ -322,14 +323,16 @@ def _shardings(request: PlanRequest) -> list[Sharding]:
 def _pointless(request: PlanRequest, quantization: Quantization | None, sharding: Sharding) -> bool:
     """Whether sharding serves nothing here, so that only users who pin it get it.
 
-    No GPU has run a 4-bit base under ZeRO-3 yet, and a rule refuses int8 there and 8-bit products
-    under any ZeRO; only a user who asks for ZeRO gets the one or has to read the other. With an
+    No GPU has run a 4-bit base under ZeRO-3 yet: only a user who asks for both gets it. A rule
+    refuses int8 there and 8-bit products under any ZeRO, which only a user who asks for ZeRO has to
+    read. With an
     adapter on a plain base ZeRO-2 shards a few MiB. With an adapter on a quantised base DeepSpeed
     also casts the weights that would stay in fp32 (embedding, head, norms), which can free the GiB
     that are missing.
     """
     if "zero_stage" in request.pins:
-        return False
+        asked = "quantization" in request.pins or stored_base(request.model.config) is not None
+        return quantization in PACKED and sharding.zero_stage == 3 and not asked
     if quantization is not None and quantization.multiplies:
         return sharding.zero_stage > 0
     adapter = request.learning.method.uses_adapter
