@@ -17,9 +17,10 @@ from memory_models.settings import (
 )
 from tests.support.rig import HOPPER, machine
 from tsplanner.models.source import read_model
+from tsplanner.throughput.flops import forward_flops
 from tsplanner.throughput.forward_time import forward_time
 from tsplanner.throughput.rates import rates_of
-from tsplanner.throughput.step_time import forward_flops, gather_seconds, step_time
+from tsplanner.throughput.step_time import gather_seconds, step_time
 
 MODEL = read_model("qwen2.5-7b").architecture
 OWN = {"loss_kernel": LossKernel.FUSED, "kernels": DecoderKernels.FUSED}

@@ -5,14 +5,13 @@ from __future__ import annotations
 from memory_models.architecture import Architecture
 from memory_models.memory_traffic import forward_traffic
 from memory_models.settings import TrainingSettings
+from tsplanner.throughput.flops import eight_bit_flops_per_layer, forward_flops
 from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import (
     StepTime,
     compiled_shares,
-    eight_bit_flops_per_layer,
     fetch_seconds,
-    forward_flops,
     gather_seconds,
     hooked_modules,
     row_attention_seconds,

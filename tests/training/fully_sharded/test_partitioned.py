@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 from transformers.integrations import deepspeed
 
 from memory_models.settings import FinetuningType, LossKernel, Quantization, from_flat
-from tests.support import multi_lora, tiny
+from tests.support import tiny
 from tests.support.chatts_plan import plan as chatts_plan
-from tests.training.fully_sharded.test_sharded_curves import shared
+from tests.training.fully_sharded.test_sharded_curves import saves_what_a_whole_base_saves, shared
 from tests.training.packing.test_packed_curves import curve, numbers
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.probe.runner import run_job
 from tsplanner.training.fully_sharded.partitioned import without_deepspeed
-from tsplanner.training.job import Job, JobKind, Status
 
 ALONE = {"world_size": 1, "micro_batch_size": 2, "gradient_accumulation_steps": 2}
 TWO = {**ALONE, "world_size": 2, "zero_stage": 3, "micro_batch_size": 1}
@@ -116,22 +111,5 @@ def test_a_run_goes_on_from_its_checkpoint_and_saves_what_a_whole_base_saves(
     """On random weights; without its last checkpoint a run ends with the same adapter."""
     drawn = tiny.plan(tmp_path)
     drawn = replace(drawn, model=replace(drawn.model, has_weights=False))
-    plan, folder = tiny.with_hardware(drawn, **NF4, **TWO), tmp_path / "run"
-    shared(plan, folder, JobKind.TRAIN)
-    first = load_file(folder / "adapter" / "adapter_model.safetensors")
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    alone = tiny.with_hardware(drawn, **NF4, **ALONE)
-    record = multi_lora.run_here(Job(kind=JobKind.TRAIN, plan=alone, folder=str(whole)))
-    assert record.status is Status.OK, record.message
-    expected = load_file(whole / "adapter" / "adapter_model.safetensors")
-    assert first.keys() == expected.keys()
-    for name, each in first.items():
-        assert torch.allclose(each, expected[name], atol=2e-4), name
-    checkpoints = sorted((folder / "checkpoints").iterdir(), key=lambda each: each.stat().st_mtime)
-    shutil.rmtree(checkpoints[-1])
-    again = Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder), threads=1, resume=True)
-    record = run_job(again, time_limit_seconds=200)
-    assert record.status is Status.OK, record.message
-    second = load_file(folder / "adapter" / "adapter_model.safetensors")
-    assert all(torch.equal(each, first[name]) for name, each in second.items())
+    plan = tiny.with_hardware(drawn, **NF4, **TWO)
+    saves_what_a_whole_base_saves(plan, tiny.with_hardware(drawn, **NF4, **ALONE), tmp_path)

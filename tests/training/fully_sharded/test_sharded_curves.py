@@ -56,6 +56,27 @@ def same(plan: Plan, folder: Path, settings: dict[str, Any], tolerance: float = 
         assert one == pytest.approx(other, abs=tolerance)
 
 
+def saves_what_a_whole_base_saves(plan: Plan, alone: Plan, folder: Path) -> None:
+    """A full run of two processes, and its end once more after the last checkpoint went."""
+    shared(plan, folder / "run", JobKind.TRAIN)
+    first = load_file(folder / "run" / "adapter" / "adapter_model.safetensors")
+    whole = folder / "whole"
+    whole.mkdir()
+    record = multi_lora.run_here(Job(kind=JobKind.TRAIN, plan=alone, folder=str(whole)))
+    assert record.status is Status.OK, record.message
+    expected = load_file(whole / "adapter" / "adapter_model.safetensors")
+    assert first.keys() == expected.keys()
+    for name, each in first.items():
+        assert torch.allclose(each, expected[name], atol=2e-4), name
+    made = (folder / "run" / "checkpoints").iterdir()
+    shutil.rmtree(max(made, key=lambda each: each.stat().st_mtime))
+    again = Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder / "run"), threads=1, resume=True)
+    record = run_job(again, time_limit_seconds=200)
+    assert record.status is Status.OK, record.message
+    second = load_file(folder / "run" / "adapter" / "adapter_model.safetensors")
+    assert all(torch.equal(each, first[name]) for name, each in second.items())
+
+
 @pytest.mark.parametrize("settings", [{}, NF4], ids=["whole", "nf4"])
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_two_processes_that_share_the_base_learn_what_one_learns(
@@ -101,22 +122,5 @@ def test_a_run_goes_on_from_its_checkpoint_and_saves_what_a_whole_base_saves(
 ) -> None:
     """The last checkpoint is taken away; the adapter that the rest of the run makes is the same."""
     plan = tiny.with_hardware(tiny.plan(tmp_path), **PADDED, **SHARED)
-    folder = tmp_path / "run"
-    shared(plan, folder, JobKind.TRAIN)
-    first = load_file(folder / "adapter" / "adapter_model.safetensors")
-    whole = tmp_path / "whole"
-    whole.mkdir()
     alone = tiny.with_hardware(plan, **{**PADDED, **ALONE, STEPS: 4})
-    record = multi_lora.run_here(Job(kind=JobKind.TRAIN, plan=alone, folder=str(whole)))
-    assert record.status is Status.OK, record.message
-    expected = load_file(whole / "adapter" / "adapter_model.safetensors")
-    assert first.keys() == expected.keys()
-    for name, each in first.items():
-        assert torch.allclose(each, expected[name], atol=2e-4), name
-    checkpoints = sorted((folder / "checkpoints").iterdir(), key=lambda each: each.stat().st_mtime)
-    shutil.rmtree(checkpoints[-1])
-    again = Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder), threads=1, resume=True)
-    record = run_job(again, time_limit_seconds=200)
-    assert record.status is Status.OK, record.message
-    second = load_file(folder / "adapter" / "adapter_model.safetensors")
-    assert all(torch.equal(each, first[name]) for name, each in second.items())
+    saves_what_a_whole_base_saves(plan, alone, tmp_path)
