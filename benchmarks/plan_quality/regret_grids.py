@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from memory_models.settings import FinetuningType, flat, from_flat
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import total_parameters
 from memory_models.units import GIB
+from tsplanner.errors import NoPlanFits
 from tsplanner.hardware.describe import parse_gpus
 from tsplanner.models.source import read_model
 from tsplanner.planner.evaluate import Evaluated, evaluate
 from tsplanner.planner.gather.cases import case_keys, case_settings
 from tsplanner.planner.plan import ModelRef, no_dataset
+from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import (
     HardwareSettings,
@@ -31,6 +33,8 @@ from tsplanner.planner.space.rules import refusal
 CAPS_GIB = (11, 16, 24, 48, 80)
 SLOWER, LARGER = 1.4, 1.1
 """A candidate this much slower and larger than another, as predicted, is not run."""
+NEAR = 1.15
+"""A streamed candidate this close to the fastest one under a cap, as predicted, is run."""
 STEPS, MICRO_BATCHES = 3, 2
 OVERHEAD_SECONDS = 1.0
 
@@ -72,7 +76,7 @@ def card(cap_gib: int) -> Machine:
     h200: Device = replace(parse_gpus("H200")[0], total_bytes=cap_gib * GIB)
     h200 = replace(h200, free_bytes=cap_gib * GIB)
     host = Host(total_bytes=256 * GIB, available_bytes=240 * GIB, cpu_count=16)
-    return Machine(name="h200", devices=(h200,), host=host, packages=("bitsandbytes",))
+    return Machine(name="h200", devices=(h200,), host=host, packages=("bitsandbytes", "triton"))
 
 
 def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
@@ -94,9 +98,9 @@ def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
         dataset=no_dataset(grid.length),
         machine=card(cap_gib),
         learning=learning,
-        # No grid has runs with checkpoints of some layers only. Their quantised bases were measured
-        # with the unquantised parts in fp32.
-        pins=Pins(checkpointed_layers=None, upcast_unquantized=True),
+        # No grid has runs with checkpoints of some layers only, or with weights in files. Their
+        # quantised bases were measured with the unquantised parts in fp32.
+        pins=Pins(checkpointed_layers=None, upcast_unquantized=True, stream_from_files=False),
     )
 
 
@@ -134,7 +138,25 @@ def worth_running(grid: Grid) -> list[Evaluated]:
         if one.hardware.base.quantization is None
         or (calls and one.memory.process_bytes.expected < 1.2 * largest_call * GIB)
     ]
-    return [one for one in pool if not hopeless(one, pool)]
+    kept = [one for one in pool if not hopeless(one, pool)]
+    return list({one.hardware: one for one in (*kept, *chosen_under_caps(grid))}.values())
+
+
+def chosen_under_caps(grid: Grid) -> Iterator[Evaluated]:
+    """What the planner chooses for each cap, and how near it others stream: as few layers as fit."""
+    for cap in CAPS_GIB:
+        try:
+            choice = choose(request_of(grid, cap))
+        except NoPlanFits:
+            continue
+        yield choice.best
+        for one in choice.evaluated:
+            if (
+                one.hardware.streaming.streams
+                and one.memory.process_bytes.expected < cap * GIB
+                and one.samples_per_second > choice.best.samples_per_second / NEAR
+            ):
+                yield one
 
 
 def case_of(grid: Grid, hardware: HardwareSettings) -> dict[str, Any]:
@@ -142,11 +164,7 @@ def case_of(grid: Grid, hardware: HardwareSettings) -> dict[str, Any]:
     learning = from_flat(LearningSettings, finetuning_type=grid.method, cutoff_len=grid.length)
     settings = training_settings(learning, hardware, grid.length)
     plain, given = flat(type(settings)()), flat(settings)
-    changed = {
-        key: given[key]
-        for key in case_keys()
-        if key not in ("model", "device") and given[key] != plain[key]
-    }
+    changed = {key: given[key] for key in case_keys() & given.keys() if given[key] != plain[key]}
     return {"model": grid.model, "sequence_length": grid.length, **changed}
 
 

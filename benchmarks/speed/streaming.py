@@ -5,11 +5,11 @@
     python benchmarks/speed/streaming.py --bar speed --tiny --output DIR   the same runs on a CPU
 
 The runs are those of ``streaming_runs.py``, and ``streaming_judged.py`` holds them against the bars:
-speed, zero3, large, bytes, link, link-7b, losses and start. Every run is foretold before the first one starts
+speed, zero3, large, bytes, link, link-7b, link-8b, losses and start. Every run is foretold before the first one starts
 (DIR/foretold.json), and then made as ``tsplanner probe`` makes it, in a process of its own, with the
 allocator capped where the run has a cap. DIR/streaming.json holds both. A link is slowed down by
-sleeps of the GPU behind every copy of a layer, on the stream of the copies; copies of layer inputs
-stay as fast as they are, and the forecasts say the same. ``--foretell`` plans for
+real sleeps (``usleep``) behind every copy of a layer's piece, on the stream of the copies; copies of
+layer inputs stay as fast as they are, and the forecasts say the same. ``--foretell`` plans for
 an H200, on any machine. Weights of the 14B are written once to --weights, so that runs have the
 same losses.
 """
@@ -17,6 +17,7 @@ same losses.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import shutil
 import subprocess
@@ -50,8 +51,8 @@ from tsplanner.training.record import record_file
 
 H200 = "1x-h200-141gib"
 LIMIT_SECONDS = 300
-CLOCK_CYCLES_PER_SECOND = 1.98e9
-"""Of an H200 at work, by which a GPU sleeps."""
+RATED_COPIES = 5
+"""Copies of the first piece, the fastest of which says how long the link itself takes."""
 UNTIMED = ("bytes", "losses")
 """Bars that no neighbour on the GPU moves, so that several of their runs go on side by side."""
 
@@ -112,27 +113,41 @@ def slowed(job: Path, rate: float) -> int:
     from tsplanner.training.streaming import feed
     from tsplanner.training.worker.execute import execute
 
-    copied, real = feed._copy, 0.0
+    copied = feed._copy
+    real: list[float] = []
 
     def slow(device: Any, host: Any) -> None:
-        nonlocal real
         if device.device.type != "cuda":
             copied(device, host)
             time.sleep(device.numel() / (1e9 * rate))
             return
-        if not real:
+        while len(real) < RATED_COPIES:
             torch.cuda.synchronize()
             began = time.perf_counter()
             copied(device, host)
             torch.cuda.synchronize()
-            real = (time.perf_counter() - began) / device.numel()
+            real.append((time.perf_counter() - began) / device.numel())
         copied(device, host)
-        left = device.numel() * (1 / (1e9 * rate) - real)
-        if left > 0:
-            torch.cuda._sleep(int(left * CLOCK_CYCLES_PER_SECOND))
+        rest(torch.cuda.current_stream(), device.numel() * (1 / (1e9 * rate) - min(real)))
 
     feed._copy = slow
     return execute([job])
+
+
+def rest(stream: Any, seconds: float) -> None:
+    """Let a stream of the GPU wait for so long, which takes none of the GPU's processors.
+
+    The driver calls C's ``usleep`` in a thread of its own when the stream gets there. A kernel that
+    spins counts clock ticks instead, and a GPU at work ticks slower than one that waits.
+    """
+    if seconds <= 0:
+        return
+    usleep = ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p)
+    status = ctypes.CDLL("libcuda.so.1").cuLaunchHostFunc(
+        ctypes.c_void_p(stream.cuda_stream), usleep, ctypes.c_void_p(round(1e6 * seconds))
+    )
+    if status:
+        raise SystemExit(f"the driver refused to wait on a stream: error {status}")
 
 
 def run_slowed(job: Job, rate: float) -> Any:

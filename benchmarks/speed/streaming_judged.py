@@ -122,6 +122,7 @@ JUDGED: Mapping[str, Callable[[Rows], list[str]]] = {
     "bytes": _bytes,
     "link": _link,
     "link-7b": _link,
+    "link-8b": _link,
     "losses": _losses,
     "start": _start,
 }

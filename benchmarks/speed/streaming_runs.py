@@ -131,6 +131,7 @@ RUNS: tuple[Run, ...] = (
     *_bytes(),
     *_links("link", "1.5b"),
     *_links("link-7b", "7b"),
+    *_links("link-8b", "8b"),
     *(
         Run(
             name,
