@@ -33,7 +33,7 @@ from tsplanner.planner.space.rules import refusal
 CAPS_GIB = (11, 16, 24, 48, 80)
 SLOWER, LARGER = 1.4, 1.1
 """A candidate this much slower and larger than another, as predicted, is not run."""
-NEAR = 1.15
+NEAR = 1.05
 """A streamed candidate this close to the fastest one under a cap, as predicted, is run."""
 STEPS, MICRO_BATCHES = 3, 2
 OVERHEAD_SECONDS = 1.0
@@ -124,10 +124,14 @@ def hopeless(found: Evaluated, others: Iterable[Evaluated]) -> bool:
 
 
 def worth_running(grid: Grid) -> list[Evaluated]:
-    """Candidates of a grid that are run: quantised ones where a cap may call for them."""
+    """Candidates of a grid that are run: quantised and streamed ones where a cap may call for them."""
     request = request_of(grid, 139)
     most = 1.12 * CAPS_GIB[-1] * GIB
-    found = [one for one in everybody(request) if one.memory.process_bytes.expected < most]
+    found = [
+        one
+        for one in everybody(request)
+        if one.memory.process_bytes.expected < most and not one.hardware.streaming.streams
+    ]
     plain = [one for one in found if one.hardware.base.quantization is None]
     smallest = min(one.memory.process_bytes.expected for one in plain)
     calls = smallest > 0.85 * CAPS_GIB[0] * GIB

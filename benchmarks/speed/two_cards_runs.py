@@ -32,6 +32,7 @@ LAYERS = 4
 """Of a shape that memory is measured on: a layer more adds the same bytes again."""
 DDP, FSDP = {"world_size": 2, "zero_stage": 0}, {"world_size": 2, "zero_stage": 0, "fsdp": True}
 ALONE = {"world_size": 1, "zero_stage": 0}
+ZERO3 = {"world_size": 2, "zero_stage": 3}
 NF4, NF4_DQ, FP8 = Quantization.NF4, Quantization.NF4_DQ, Quantization.FP8
 REFERENCE, FUSED, COMPILED = (
     DecoderKernels.REFERENCE,
@@ -167,6 +168,47 @@ def _timed(name: str, model: str, sharding: dict[str, Any], **more: Any) -> Run:
     )
 
 
+def _gathered(name: str, model: str, sharding: dict[str, Any], budget: int) -> Run:
+    """A few steps over packed rows, whose layers' gathers lie beside little or much work."""
+    return Run(
+        name,
+        "gathered",
+        model,
+        pins={
+            **sharding,
+            "quantization": None,
+            "token_budget": budget,
+            "micro_batch_size": 1,
+            "gradient_checkpointing": True,
+            "checkpointed_layers": None,
+            "loss_kernel": LossKernel.FUSED,
+            "decoder_kernels": FUSED,
+        },
+        learning={"cutoff_len": 2048, "effective_batch_size": 16, "lora_rank": 8},
+        steps=4,
+    )
+
+
+def _partitioned(name: str, sharding: dict[str, Any], form: Quantization) -> Run:
+    """A 4-bit 8B shared out, padded rows, by the kernels that ZeRO-3 takes."""
+    return Run(
+        name,
+        "partitioned",
+        "qwen3-8b",
+        pins={
+            **sharding,
+            "quantization": form,
+            "token_budget": None,
+            "micro_batch_size": 2,
+            "gradient_checkpointing": True,
+            "checkpointed_layers": None,
+            "loss_kernel": LossKernel.FUSED,
+            "decoder_kernels": REFERENCE,
+        },
+        learning={"cutoff_len": 1024, "effective_batch_size": 8, "lora_rank": 8},
+    )
+
+
 def _large(name: str, tokens: int) -> Run:
     """A 72B on cards of 24 GiB; on all linears, adapters and their states would leave too little."""
     return Run(
@@ -224,6 +266,15 @@ RUNS: tuple[Run, ...] = (
     _timed("8b-fsdp", "qwen3-8b", FSDP),
     _timed("8b-two", "qwen3-8b", DDP),
     _streamed(),
+    _partitioned("8b-zero3-nf4", ZERO3, NF4),
+    _partitioned("8b-zero3-nf4-dq", ZERO3, NF4_DQ),
+    _partitioned("8b-fsdp-nf4", FSDP, NF4),
+    *(
+        _gathered(f"{model}-{name}-{budget}", model, sharding, budget)
+        for model in ("qwen3-8b", "qwen2.5-1.5b")
+        for budget in (2048, 8192)
+        for name, sharding in (("fsdp", FSDP), ("ddp", DDP))
+    ),
     _large("72b-nf4-24", 384),
     _large("72b-nf4-24-short", 128),
 )

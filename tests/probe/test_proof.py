@@ -21,10 +21,15 @@ from tsplanner.training.record import Record
 def test_candidates_of_one_process_share_a_worker_and_others_have_their_own(
     tmp_path: Path,
 ) -> None:
-    """Two micro-batches on one GPU share it; two ranks, ZeRO and another GPU do not."""
+    """Two micro-batches on one GPU share it; two ranks, ZeRO and another GPU do not.
+
+    A base that is streamed comes behind those that the worker keeps for each other.
+    """
     base = tiny.plan(tmp_path)
+    streamed = {"streamed_layers": 2, "gradient_checkpointing": True}
     several = [
         tiny.with_hardware(base, accelerator="cuda"),
+        tiny.with_hardware(base, accelerator="cuda", **streamed),
         tiny.with_hardware(base, accelerator="cuda", world_size=2),
         tiny.with_hardware(base, accelerator="cuda", zero_stage=3),
         tiny.with_hardware(base, accelerator="cuda", micro_batch_size=1),
@@ -35,10 +40,10 @@ def test_candidates_of_one_process_share_a_worker_and_others_have_their_own(
         for number, each in enumerate(several)
     ]
     assert [[job.folder for job in group] for group in groups(jobs)] == [
-        ["0", "3"],
-        ["1"],
+        ["0", "4", "1"],
         ["2"],
-        ["4"],
+        ["3"],
+        ["5"],
     ]
 
 

@@ -112,7 +112,12 @@ def groups(jobs: Sequence[Job]) -> list[list[Job]]:
 def _base(job: Job) -> tuple[str, ...]:
     """What the base of a job is built by."""
     hardware = job.plan.hardware
-    parts = (hardware.base.model_dtype, hardware.base.quantization, hardware.kernels.attention)
+    parts = (
+        hardware.streaming.streams,
+        hardware.base.model_dtype,
+        hardware.base.quantization,
+        hardware.kernels.attention,
+    )
     return tuple(str(part) for part in parts)
 
 

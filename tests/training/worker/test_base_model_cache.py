@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import pytest
 import torch
 
 from memory_models.settings import Attention, FinetuningType, Quantization
 from tests.support import tiny
+from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
+from tsplanner.training.job import Job, JobKind
 from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.worker import execute
 from tsplanner.training.worker.base_model_cache import KeptBase, base_key
+from tsplanner.training.worker.stop_switch import StopSwitch
 
 CPU = torch.device("cpu")
 
@@ -72,3 +79,33 @@ def test_another_base_takes_the_place_of_the_one_that_is_kept(tmp_path: Path) ->
     kept.take(full, CPU)
     kept.clear()
     assert kept.model is None
+
+
+def test_a_kept_base_makes_room_for_one_that_is_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a probe of the plan that small cards need would find the card full of the last one's."""
+    plan, kept = tiny.plan(tmp_path), KeptBase()
+    assert execute.execute_one(probe(plan, tmp_path / "resident"), StopSwitch(), kept) == 0
+    kept.clear()
+    assert kept.model is not None
+    seen: list[object] = []
+    real = execute.StreamedBase
+
+    def built(*arguments: Any) -> Any:
+        seen.append(kept.model)
+        return real(*arguments)
+
+    monkeypatch.setattr(execute, "StreamedBase", built)
+    streamed = tiny.with_hardware(plan, streamed_layers=2, gradient_checkpointing=True)
+    assert execute.execute_one(probe(streamed, tmp_path / "streamed"), StopSwitch(), kept) == 0
+    assert seen == [None]
+
+
+def probe(plan: Plan, folder: Path) -> Path:
+    """The file of a probe's job."""
+    folder.mkdir()
+    job = Job(kind=JobKind.PROBE, plan=plan, folder=str(folder), probe_steps=1)
+    path = folder / "job.json"
+    path.write_bytes(msgspec.json.encode(job))
+    return path

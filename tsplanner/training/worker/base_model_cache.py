@@ -1,6 +1,7 @@
 """A cache of one base model for several probes in a row, since loading takes longer than probing.
 
-Only adapters on an unsharded base can be removed again; every other job builds its own base.
+Only adapters on an unsharded base can be removed again; every other job builds its own base, for
+which the kept one makes room.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def base_key(plan: Plan) -> str | None:
     """
     hardware = plan.hardware
     sharded = hardware.sharding.zero_stage or hardware.sharding.shards_base
-    if not plan.learning.method.finetuning_type.uses_adapter or sharded:
+    elsewhere = sharded or hardware.streaming.streams
+    if not plan.learning.method.finetuning_type.uses_adapter or elsewhere:
         return None
     checkpointed = hardware.batch.gradient_checkpointing if hardware.base.upcasts else None
     return json.dumps(
@@ -52,12 +54,15 @@ class KeptBase:
 
     def take(self, plan: Plan, device: torch.device) -> Any:
         """The base of a plan, which is built unless the kept base fits."""
-        key = base_key(plan)
-        if self.model is None or key is None or key != self.key:
-            # The old base goes first, because two bases may not fit beside each other.
-            self.drop()
-            self.model, self.key = build_model(plan, device), key
+        self.make_room(plan)
+        if self.model is None:
+            self.model, self.key = build_model(plan, device), base_key(plan)
         return self.model
+
+    def make_room(self, plan: Plan) -> None:
+        """Free a base that a plan cannot use: two may not fit beside each other."""
+        if self.key is None or self.key != base_key(plan):
+            self.drop()
 
     def clear(self) -> None:
         """Restore the bare base after a job, or free a base that cannot be shared."""

@@ -206,6 +206,8 @@ def build_trainer(
     # (integrations/deepspeed.py), which then shards the model while it is built. So the arguments
     # come before the model.
     arguments = trainer.training_arguments(job, total_steps=total, evaluate=bool(validation))
+    if kept is not None:
+        kept.make_room(plan)
     streamed = StreamedBase(plan, device) if plan.hardware.streaming.streams else None
     trained = trained_model(plan, device, arguments, total, streamed, kept)
     layer_major = None if streamed is None else streamed.attach(trained)
