@@ -32,7 +32,6 @@ LAYERS = 4
 """Of a shape that memory is measured on: a layer more adds the same bytes again."""
 DDP, FSDP = {"world_size": 2, "zero_stage": 0}, {"world_size": 2, "zero_stage": 0, "fsdp": True}
 ALONE = {"world_size": 1, "zero_stage": 0}
-ZERO3 = {"world_size": 2, "zero_stage": 3}
 NF4, NF4_DQ, FP8 = Quantization.NF4, Quantization.NF4_DQ, Quantization.FP8
 REFERENCE, FUSED, COMPILED = (
     DecoderKernels.REFERENCE,
@@ -189,26 +188,6 @@ def _gathered(name: str, model: str, sharding: dict[str, Any], budget: int) -> R
     )
 
 
-def _partitioned(name: str, sharding: dict[str, Any], form: Quantization) -> Run:
-    """A 4-bit 8B shared out, padded rows, by the kernels that ZeRO-3 takes."""
-    return Run(
-        name,
-        "partitioned",
-        "qwen3-8b",
-        pins={
-            **sharding,
-            "quantization": form,
-            "token_budget": None,
-            "micro_batch_size": 2,
-            "gradient_checkpointing": True,
-            "checkpointed_layers": None,
-            "loss_kernel": LossKernel.FUSED,
-            "decoder_kernels": REFERENCE,
-        },
-        learning={"cutoff_len": 1024, "effective_batch_size": 8, "lora_rank": 8},
-    )
-
-
 def _large(name: str, tokens: int) -> Run:
     """A 72B on cards of 24 GiB; on all linears, adapters and their states would leave too little."""
     return Run(
@@ -266,9 +245,6 @@ RUNS: tuple[Run, ...] = (
     _timed("8b-fsdp", "qwen3-8b", FSDP),
     _timed("8b-two", "qwen3-8b", DDP),
     _streamed(),
-    _partitioned("8b-zero3-nf4", ZERO3, NF4),
-    _partitioned("8b-zero3-nf4-dq", ZERO3, NF4_DQ),
-    _partitioned("8b-fsdp-nf4", FSDP, NF4),
     *(
         _gathered(f"{model}-{name}-{budget}", model, sharding, budget)
         for model in ("qwen3-8b", "qwen2.5-1.5b")
