@@ -23,9 +23,10 @@ PROCESS = f"""
 import json, os, re, sys, torch.distributed as dist
 from tsplanner.training.streaming.host_copy import HostCopy
 dist.init_process_group("gloo")
-copy = HostCopy(2 * {SIZE}, lock=False)
-regions = [copy.region({SIZE}) for _ in range(2)]
-if copy.fills:
+fills = dist.get_rank() == 0
+copy = HostCopy({{0: {SIZE}, 1: {SIZE}}}, lock=False)
+regions = [copy.region(place, {SIZE}, fills=fills) for place in range(2)]
+if fills:
     for place, region in enumerate(regions):
         region.bytes.fill_(place + 1)
 copy.filled()
@@ -44,9 +45,10 @@ HALF_WAY = f"""
 import sys, torch.distributed as dist
 from tsplanner.training.streaming.host_copy import HostCopy
 dist.init_process_group("gloo")
-copy = HostCopy(2 * {SIZE}, lock=False)
-regions = [copy.region({SIZE}) for _ in range(2)]
-if copy.fills:
+fills = dist.get_rank() == 0
+copy = HostCopy({{0: {SIZE}, 1: {SIZE}}}, lock=False)
+regions = [copy.region(place, {SIZE}, fills=fills) for place in range(2)]
+if fills:
     regions[0].bytes.fill_(1)
     print("half", flush=True)
     sys.stdin.readline()
@@ -107,10 +109,9 @@ def start(
 
 def test_a_process_alone_has_regions_of_its_own() -> None:
     """There is nobody to share with."""
-    copy = HostCopy(8192, lock=False)
-    assert copy.fills
+    copy = HostCopy({0: 4096, 1: 4096}, lock=False)
     assert not copy.shared
-    one, other = copy.region(4096), copy.region(4096)
+    one, other = (copy.region(place, 4096, fills=True) for place in range(2))
     one.bytes.fill_(1)
     assert not other.bytes.any()
     copy.filled()

@@ -13,12 +13,13 @@ from memory_models.settings import (
     LossKernel,
     Optimizer,
     Quantization,
+    Streaming,
 )
 from tsplanner.commands.inputs.values import (
     ALL,
     NONE,
     budget,
-    count,
+    counts,
     layers,
     names,
     path,
@@ -74,9 +75,9 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("offload_param", **on_off)
     pin(
         "streamed_layers",
-        " [as few as fit, where the base does not; 0: none]",
-        type=count,
-        metavar="N",
+        "; N,N: of each GPU [as few as fit, where the base does not; 0: none]",
+        type=counts,
+        metavar="N|N,N",
     )
     pin("host_checkpoints", **on_off)
     pin("stream_from_files", " [off, where the host has room]", **on_off)
@@ -117,7 +118,8 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "fsdp": bool,
     "offload_optimizer": bool,
     "offload_param": bool,
-    "streamed_layers": int,
+    # As the record has it, which takes equal numbers for one.
+    "streamed_layers": lambda given: Streaming(streamed_layers=given).streamed_layers,
     "host_checkpoints": bool,
     "stream_from_files": bool,
     "passes_together": int,

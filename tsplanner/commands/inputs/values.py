@@ -136,6 +136,12 @@ def count(text: str) -> int:
     return positive(text, least=0)
 
 
+def counts(text: str) -> int | tuple[int, ...]:
+    """An integer that is not below zero, or one for each GPU, separated by commas."""
+    found = tuple(count(word.strip()) for word in text.split(","))
+    return found if found[1:] else found[0]
+
+
 def path(text: str) -> Path:
     """A path that the system can look up, whether something is there or not."""
     return Path(path_text(text))
