@@ -162,7 +162,7 @@ def estimate_memory(
     Without ``device`` the estimate is for a GPU of the measured generation. ``replay``: reserved
     bytes come from a replay of the step through the allocator (some 20 ms); otherwise a measured
     share of the peak stands for fragmentation (0.1 ms). ``of_process``: which process of a machine
-    the bytes are of where the processes stream unlike numbers of layers; None: the one with the most.
+    the bytes are of where processes stream unlike numbers of layers; None: that with the most.
 
     Raises:
         ValueError: the configuration cannot run (see ``check``).

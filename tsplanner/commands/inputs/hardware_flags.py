@@ -13,7 +13,6 @@ from memory_models.settings import (
     LossKernel,
     Optimizer,
     Quantization,
-    Streaming,
 )
 from tsplanner.commands.inputs.values import (
     ALL,
@@ -118,8 +117,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "fsdp": bool,
     "offload_optimizer": bool,
     "offload_param": bool,
-    # As the record has it, which takes equal numbers for one.
-    "streamed_layers": lambda given: Streaming(streamed_layers=given).streamed_layers,
+    "streamed_layers": lambda given: given,
     "host_checkpoints": bool,
     "stream_from_files": bool,
     "passes_together": int,

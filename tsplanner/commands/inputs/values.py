@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
+from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization, Streaming
 from memory_models.units import GIB, MIB
 from tsplanner.errors import did_you_mean, quoted
 
@@ -137,9 +137,12 @@ def count(text: str) -> int:
 
 
 def counts(text: str) -> int | tuple[int, ...]:
-    """An integer that is not below zero, or one for each GPU, separated by commas."""
-    found = tuple(count(word.strip()) for word in text.split(","))
-    return found if found[1:] else found[0]
+    """Layers to stream: an integer that is not below zero, or one for each GPU."""
+    try:
+        found = Streaming(streamed_layers=tuple(count(word) for word in text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return found.streamed_layers
 
 
 def path(text: str) -> Path:

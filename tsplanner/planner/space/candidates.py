@@ -108,8 +108,8 @@ def _groups(request: PlanRequest) -> Iterator[Group]:
         # One GPU has nobody to share with, which nobody needs to read where there are more.
         sizes = [each for each in sizes if each > 1]
     layers = request.pins.get("streamed_layers")
-    if isinstance(layers, tuple) and "world_size" not in request.pins:
-        # A number of layers for each GPU says how many GPUs there are.
+    if isinstance(layers, tuple) and len(layers) * machine.nodes in sizes:
+        # A number of layers for each GPU says how many GPUs are used.
         sizes = [len(layers) * machine.nodes]
     for world, nodes in product(sizes, sorted({1, machine.nodes})):
         each = world // nodes
