@@ -91,7 +91,7 @@ def notes(model: Any, settings: TrainingSettings, fused: frozenset[str]) -> tupl
 def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
     """The model without values, its optimizer and a batch, ready to run."""
     drop_values(model)
-    streaming = settings.of_process(None).streaming
+    streaming = settings.streaming
     major = layer_major(model, streaming, mode.storages) if streaming.streams else None
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         mode.storages.follow(tensor, name, Kind.ADAPTERS if is_adapter(name) else Kind.WEIGHTS)

@@ -14,7 +14,7 @@ from memory_models.settings import BaseStorage, Sharding, Streaming, changed
 from memory_models.units import ceil_div
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import of_one_kind
-from tsplanner.planner.evaluate import Evaluated, lacks_host_memory
+from tsplanner.planner.evaluate import VERDICTS, Evaluated, lacks_host_memory
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.space.checkpointed_layers import Estimate
 
@@ -92,7 +92,10 @@ def fewest_streamed(request: PlanRequest, chosen: Evaluated, estimate: Estimate)
     kinds = of_one_kind(request.machine, best.hardware)
     if len(kinds) > 1 and best.hardware.streaming.streams:
         for kind in kinds:
-            best = _fewest(request, best, estimate, kind)
+            found = _fewest(request, best, estimate, kind)
+            # Other layers stay on each kind, so that the host may hold more of them in all.
+            if VERDICTS.index(found.verdict) <= VERDICTS.index(best.verdict):
+                best = found
     return best
 
 
