@@ -23,6 +23,7 @@ from tsplanner.planner.experiments.recorded import Experiment, experiment_names,
 from tsplanner.planner.experiments.replayed import experiment_subject
 from tsplanner.planner.gather.requests import Liberty, Subject, Surroundings, plan_request
 from tsplanner.planner.rank import Choice, choose
+from tsplanner.planner.replan import needs_of_processes
 from tsplanner.planner.request import Pins
 
 SMALLER = {
@@ -89,15 +90,17 @@ def row(experiment: Experiment, rig: str) -> list[str]:
     plan, best = streamed.found.plan, streamed.found.best
     layers = plan.hardware.streaming.shown
     total = plan.architecture.num_hidden_layers
-    memory = plan.memory.process_bytes
+    needs = [each.memory.process_bytes for each in needs_of_processes(plan)]
+    cards = " and ".join(
+        f"{each.expected / GIB:.1f} GiB (95 %: {each.upper / GIB:.1f})" for each in needs
+    )
     link = 2 * (best.time.link.groups * best.time.link.weights + best.time.link.inputs)
     recorded = f"{experiment.recorded.seconds_per_step:.1f} s"
     held = "whole on the card" if not layers else f"{layers} of {total} layers streamed"
     return [
         rig,
         run,
-        f"{plan.verdict}: {held}, {memory.expected / GIB:.1f} GiB (95 %: {memory.upper / GIB:.1f}), "
-        f"host {plan.memory.host_bytes.expected / GIB:.0f} GiB",
+        f"{plan.verdict}: {held}, {cards}, host {plan.memory.host_bytes.expected / GIB:.0f} GiB",
         streamed.seconds,
         f"{link:.1f} s, {best.time.exposed:.1f} waited for",
         offloaded.seconds,

@@ -230,7 +230,7 @@ def test_processes_with_unlike_numbers_of_layers_are_sized_one_by_one() -> None:
     assert [each.process_bytes for each in both] == [each.process_bytes for each in alike]
     assert [each.components for each in both] == [each.components for each in alike]
     assert both[0].host_bytes == both[1].host_bytes == alike[1].host_bytes
-    assert both[0].process_bytes.expected > both[1].process_bytes.expected
+    assert both[0].peak_allocated_bytes.expected > both[1].peak_allocated_bytes.expected
     assert estimate_memory(TOY, unlike) == both[0]
     said = "stream 1/2 layers: these bytes are of one that streams 1; run on CPUs alone"
     assert said in " ".join(both[0].assumptions)

@@ -10,7 +10,9 @@ import pytest
 from memory_models.settings import Quantization, changed
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, request
+from tsplanner.planner.compare import ranked
 from tsplanner.planner.evaluate import Evaluated, evaluate
+from tsplanner.planner.explain.reasons import Reason
 from tsplanner.planner.explain.sentences import remark_sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import NothingFits, choose
@@ -126,6 +128,8 @@ def test_unlike_cards_stream_as_few_layers_as_each_of_them_asks_for() -> None:
     alike = evaluate(asked_, changed(plan.hardware, streamed_layers=smaller))
     assert plan.time.step_seconds == pytest.approx(alike.time.seconds)
     assert plan.memory.host_bytes == alike.memory.host_bytes
+    # As many on both is as fast, and streams more.
+    assert ranked(alike, evaluate(asked_, plan.hardware)).explanation.reason is Reason.MORE_COMPLEX
 
 
 def test_cards_of_one_kind_have_one_number_however_full_they_are() -> None:
