@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import product
 
 from memory_models.device import Device, LinkType, Machine
+from memory_models.units import GIB
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.throughput.rates import LINK_BYTES_PER_SECOND
 
@@ -34,10 +35,10 @@ def used_devices(machine: Machine, hardware: HardwareSettings) -> tuple[Device, 
 
 
 def of_one_kind(machine: Machine, hardware: HardwareSettings) -> tuple[tuple[int, ...], ...]:
-    """The processes of a machine whose GPUs are of one kind and size, kind by kind."""
+    """The processes of a machine whose GPUs have one name and as many GiB, kind by kind."""
     found: dict[tuple[str, int], tuple[int, ...]] = {}
     for process, device in enumerate(used_devices(machine, hardware)):
-        kind = (device.name, device.total_bytes)
+        kind = (device.name, round(device.total_bytes / GIB))
         found[kind] = (*found.get(kind, ()), process)
     return tuple(found.values())
 
