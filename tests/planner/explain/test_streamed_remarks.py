@@ -7,7 +7,7 @@ from dataclasses import replace
 from memory_models.device import HostCopies
 from tests.planner.explain.test_remarks import words
 from tests.planner.space.test_streamed_layers import ELEVEN
-from tests.support.rig import TURING
+from tests.support.rig import GIB, TURING
 from tests.support.toy_request import request
 from tsplanner.planner.explain.reasons import RemarkKind
 from tsplanner.planner.explain.sentences import CHINESE, describe, remark_sentence
@@ -71,3 +71,15 @@ def test_unlike_cards_are_told_one_by_one_in_both_languages() -> None:
         "the GPUs differ: each streams as many layers as its own memory asks for, and speed is "
         "that of the slowest (RTX 2080 Ti) with the most layers"
     )
+
+
+def test_a_gpu_is_named_by_its_place_in_the_machine() -> None:
+    """The plan leaves the second of three cards alone, which another process has filled."""
+    full = replace(ELEVEN, free_bytes=GIB)
+    asked = request(
+        "qwen2.5-14b", TURING, full, ELEVEN, length=4096, pins=Pins(streamed_layers=(30, 48))
+    )
+    choice = choose(asked)
+    assert choice.plan.hardware.devices == (0, 2)
+    cards = [each for each in choice.remarks if each.kind is RemarkKind.STREAMED_GPU]
+    assert [each.data["place"] for each in cards] == [0, 2]

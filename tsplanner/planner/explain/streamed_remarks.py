@@ -63,10 +63,11 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
 def _of_each_gpu(request: PlanRequest, hardware: HardwareSettings) -> Iterator[Remark]:
     """What every GPU holds, where they stream unlike numbers of layers."""
     used = used_devices(request.machine, hardware)
-    for needs, device in zip(processes(request, hardware), used, strict=True):
+    places = hardware.devices or range(len(used))
+    for needs, device, place in zip(processes(request, hardware), used, places, strict=True):
         found = needs.memory.process_bytes
         data: Data = {
-            "place": needs.process,
+            "place": place,
             "name": device.name,
             "layers": hardware.streaming.numbers[needs.process],
             "needs": found.expected / GIB,
