@@ -116,8 +116,7 @@ def evaluate(
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    reads_series = request.architecture.encoder is not None
-    settings = step_settings(request.learning, hardware, request.dataset, reads_series=reads_series)
+    settings = _longest_step(request, hardware)
     tightest = max(_processes(request, hardware, settings, replay=replay), key=_tightness)
     verdict, explanation = _judge(
         request, tightest.memory, tightest.free_bytes, on_cpu=request.on_cpu
@@ -148,9 +147,7 @@ def processes(request: PlanRequest, hardware: HardwareSettings) -> list[ProcessN
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    reads_series = request.architecture.encoder is not None
-    settings = step_settings(request.learning, hardware, request.dataset, reads_series=reads_series)
-    return list(_processes(request, hardware, settings))
+    return list(_processes(request, hardware, _longest_step(request, hardware)))
 
 
 def tightest_process(request: PlanRequest, hardware: HardwareSettings) -> int:
@@ -194,6 +191,11 @@ def _processes(
             )
         else:
             yield ProcessNeeds(process=place, memory=memory, free_bytes=device.free_bytes)
+
+
+def _longest_step(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
+    reads_series = request.architecture.encoder is not None
+    return step_settings(request.learning, hardware, request.dataset, reads_series=reads_series)
 
 
 def step_settings(
