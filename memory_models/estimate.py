@@ -71,7 +71,7 @@ def check(
             f"max_position_embeddings {positions.max_position_embeddings}, and it learned no more"
         )
     _check_checkpointed_layers(architecture, settings)
-    streamed, layers = settings.streaming.streamed_layers, architecture.num_hidden_layers
+    streamed, layers = settings.streaming.most, architecture.num_hidden_layers
     if streamed > layers:
         raise ValueError(
             f"streamed_layers {streamed} is above the model's num_hidden_layers {layers}"
@@ -155,18 +155,21 @@ def estimate_memory(
     calibration: Calibration = DEFAULT,
     *,
     replay: bool = False,
+    of_process: int | None = None,
 ) -> MemoryEstimate:
     """Bytes of one training step at steady state, per process (host bytes: per machine).
 
     Without ``device`` the estimate is for a GPU of the measured generation. ``replay``: reserved
     bytes come from a replay of the step through the allocator (some 20 ms); otherwise a measured
-    share of the peak stands for fragmentation (0.1 ms).
+    share of the peak stands for fragmentation (0.1 ms). ``of_process``: which process of a machine
+    the bytes are of where processes stream unlike numbers of layers; None: that with the most.
 
     Raises:
         ValueError: the configuration cannot run (see ``check``).
     """
     check(architecture, settings, device)
-    settings, major = effective_settings(settings), major_of(device)
+    together, major = effective_settings(settings), major_of(device)
+    settings = together.of_process(of_process)
     static = _static(architecture, settings.states)
     states = static.states
     workspace = by_generation(calibration.device.workspace_bytes, major)
@@ -190,7 +193,8 @@ def estimate_memory(
         reserved = with_unplaced_logits(reserved, architecture, settings, margin)
     non_torch = non_torch_interval(settings, major, calibration)
     process = process_interval(reserved, non_torch, states.paged, major, calibration)
-    host = _host(states, settings, calibration, host_input_bytes(architecture, settings))
+    shared = states if settings is together else _static(architecture, together.states).states
+    host = _host(shared, together, calibration, host_input_bytes(architecture, settings))
     if max(process.upper, host.upper) >= MOST_BYTES:
         raise ValueError("these settings need over 1 PiB: look for a number that is too large")
     return MemoryEstimate(
@@ -205,6 +209,7 @@ def estimate_memory(
         assumptions=(
             *_assumptions(device, calibration),
             *static.assumptions,
+            *_unlike_processes(together, settings),
             *_length_assumptions(architecture, settings.sequence_length),
         ),
     )
@@ -310,6 +315,15 @@ def _length_assumptions(architecture: Architecture, length: int) -> Iterator[str
     published = architecture.positions.published_positions
     if length > published:
         yield f"{length} positions are more than the {published} that the model was published for"
+
+
+def _unlike_processes(together: TrainingSettings, own: TrainingSettings) -> Iterator[str]:
+    """A sentence on processes that stream unlike numbers of layers."""
+    if together.streaming.differs:
+        yield (
+            f"the processes of a machine stream {together.streaming.shown} layers: these bytes are "
+            f"of one that streams {own.streaming.shown}; run on CPUs alone, on no unlike GPUs"
+        )
 
 
 def _unmeasured(settings: StateSettings) -> Iterator[str]:

@@ -25,6 +25,7 @@ BY_HAND = re.compile(
         ("{rows:row} kept", {"rows": 1200}, "1,200 rows kept"),
         ("{rows:row} kept", {"rows": "1,200"}, "1,200 rows kept"),
         ("{rows:row} kept", {"rows": "1"}, "1 row kept"),
+        ("{rows:row} kept", {"rows": "20/40"}, "20/40 rows kept"),
         ("{count:other plan} failed", {"count": 2}, "2 other plans failed"),
         ("{passes:pass}", {"passes": 2}, "2 passes"),
         ("{have:GPU}", {"have": 1}, "1 GPU"),

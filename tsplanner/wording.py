@@ -1,6 +1,7 @@
 """Templates of sentences, filled: a number takes its noun in the right number.
 
-``{rows:row}`` becomes ``1 row`` or ``1,200 rows``; every other format is Python's own.
+``{rows:row}`` becomes ``1 row`` or ``1,200 rows``, or ``20/40 rows`` where a text has several
+numbers; every other format is Python's own.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ class _Filler(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         """A value in its format; with a noun for one, the number and the noun."""
         if NOUN.fullmatch(format_spec):
-            number = int(value.replace(",", "")) if isinstance(value, str) else value
-            return counted(number, format_spec)
+            plain = value.replace(",", "") if isinstance(value, str) else value
+            if isinstance(plain, str) and not plain.isdigit():
+                return f"{value} {counted(0, format_spec).partition(' ')[2]}"
+            return counted(int(plain) if isinstance(plain, str) else plain, format_spec)
         return str(super().format_field(value, format_spec))
 
 

@@ -23,14 +23,20 @@ from tsplanner.planner.experiments.recorded import Experiment, experiment_names,
 from tsplanner.planner.experiments.replayed import experiment_subject
 from tsplanner.planner.gather.requests import Liberty, Subject, Surroundings, plan_request
 from tsplanner.planner.rank import Choice, choose
+from tsplanner.planner.replan import needs_of_processes
 from tsplanner.planner.request import Pins
 
 SMALLER = {
-    "2x-rtx-2080-ti-22gib": ("2x-rtx-2080-ti-11gib", "RTX 2080 Ti 22GiB", "RTX 2080 Ti 11GiB"),
+    "2x-rtx-2080-ti-22gib": (
+        "RTX 2080 Ti 22GiB, RTX 2080 Ti 11GiB",
+        "2x-rtx-2080-ti-11gib",
+        "RTX 2080 Ti 22GiB",
+        "RTX 2080 Ti 11GiB",
+    ),
     "2x-quadro-rtx-6000-24gib": ("1x-quadro-rtx-6000-24gib",),
 }
 """Rigs beside the recorded one, by its name: machine files, or cards with 64 GiB of RAM."""
-ONE_CARD_RAM = 64 * GIB
+CARDS_RAM = 64 * GIB
 STREAMED = {"zero_stage": 0, "quantization": None, "model_dtype": Dtype.FP16}
 OFFLOADED = {
     "zero_stage": 3,
@@ -60,7 +66,7 @@ def forecast(experiment: Experiment, rig: str, pins: dict[str, Any]) -> Forecast
     """The best plan of a run's rows and learning settings on a rig with these pins."""
     where: dict[str, Any] = {"machine": rig}
     if " " in rig:
-        where = {"gpus": rig, "around": Surroundings(host_memory_bytes=ONE_CARD_RAM)}
+        where = {"gpus": rig, "around": Surroundings(host_memory_bytes=CARDS_RAM)}
     given = Subject(**where, liberty=Liberty(corrections=False))
     subject = replace(experiment_subject(experiment, given), pins=Pins(**pins))
     with tempfile.TemporaryDirectory() as folder:
@@ -82,17 +88,19 @@ def row(experiment: Experiment, rig: str) -> list[str]:
     if streamed.found is None:
         return [rig, run, streamed.why_not, "", "", offloaded.seconds, ""]
     plan, best = streamed.found.plan, streamed.found.best
-    layers = plan.hardware.streaming.streamed_layers
+    layers = plan.hardware.streaming.shown
     total = plan.architecture.num_hidden_layers
-    memory = plan.memory.process_bytes
+    needs = [each.memory.process_bytes for each in needs_of_processes(plan)]
+    cards = " and ".join(
+        f"{each.expected / GIB:.1f} GiB (95 %: {each.upper / GIB:.1f})" for each in needs
+    )
     link = 2 * (best.time.link.groups * best.time.link.weights + best.time.link.inputs)
     recorded = f"{experiment.recorded.seconds_per_step:.1f} s"
     held = "whole on the card" if not layers else f"{layers} of {total} layers streamed"
     return [
         rig,
         run,
-        f"{plan.verdict}: {held}, {memory.expected / GIB:.1f} GiB (95 %: {memory.upper / GIB:.1f}), "
-        f"host {plan.memory.host_bytes.expected / GIB:.0f} GiB",
+        f"{plan.verdict}: {held}, {cards}, host {plan.memory.host_bytes.expected / GIB:.0f} GiB",
         streamed.seconds,
         f"{link:.1f} s, {best.time.exposed:.1f} waited for",
         offloaded.seconds,

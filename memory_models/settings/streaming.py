@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memory_models.frozen import frozen
 from memory_models.settings.records import LARGEST_COUNT, at_least_one
 
@@ -15,8 +17,11 @@ class Streaming:
     layers' inputs are the only activations that are kept.
     """
 
-    streamed_layers: int = 0
-    """Decoder layers whose frozen weights are in host memory; 0: all weights are on the device."""
+    streamed_layers: int | tuple[int, ...] = 0
+    """Decoder layers whose frozen weights are in host memory; 0: all weights are on the device.
+
+    A number for every process of a machine, in the order of its GPUs, where the numbers differ.
+    """
     host_checkpoints: bool = False
     """The layers' inputs wait for backward in host memory, and not on the device."""
     stream_from_files: bool = False
@@ -30,9 +35,17 @@ class Streaming:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
-        if not 0 <= self.streamed_layers <= LARGEST_COUNT:
+        if not self.numbers:
+            raise ValueError("streamed_layers has no number: give one, or one for each process")
+        for number in self.numbers:
+            if not 0 <= number <= LARGEST_COUNT:
+                raise ValueError(f"streamed_layers must be from 0 to {LARGEST_COUNT}, not {number}")
+        if len(set(self.numbers)) == 1:
+            object.__setattr__(self, "streamed_layers", self.numbers[0])
+        elif not min(self.numbers):
+            # A process that streams nothing would join its gradients at other times.
             raise ValueError(
-                f"streamed_layers must be from 0 to {LARGEST_COUNT}, not {self.streamed_layers}"
+                f"streamed_layers {self.words}: every process streams 1 layer or more, or none does"
             )
         for name in ("host_checkpoints", "stream_from_files", "passes_together"):
             if getattr(self, name) and not self.streamed_layers:
@@ -47,7 +60,52 @@ class Streaming:
     @property
     def streams(self) -> bool:
         """Whether any layer is in host memory."""
-        return self.streamed_layers > 0
+        return self.most > 0
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The number of every process of a machine; one number where all stream as many."""
+        given = self.streamed_layers
+        return (given,) if isinstance(given, int) else given
+
+    def numbers_of(self, processes: int) -> tuple[int, ...]:
+        """The number of each of so many processes of a machine."""
+        return self.numbers if self.differs else self.numbers * processes
+
+    @property
+    def differs(self) -> bool:
+        """Whether the processes of a machine stream unlike numbers of layers."""
+        return len(self.numbers) > 1
+
+    @property
+    def most(self) -> int:
+        """Streamed layers of the process that streams the most."""
+        return max(self.numbers)
+
+    @property
+    def words(self) -> str:
+        """The numbers as a flag takes them, such as ``20,40``."""
+        return ",".join(map(str, self.numbers))
+
+    @property
+    def shown(self) -> int | str:
+        """The number, or the numbers as people read them, such as ``20/40``."""
+        return "/".join(map(str, self.numbers)) if self.differs else self.most
+
+    def of_process(self, process: int) -> Streaming:
+        """How one process of a machine streams."""
+        return replace(self, streamed_layers=self.numbers[process]) if self.differs else self
+
+    def on_host(self, layers: int) -> dict[int, int]:
+        """The layers, of so many, that any process of a machine streams, by their places.
+
+        Each with the first process that does, which fills the place that all of them read.
+        """
+        found: dict[int, int] = {}
+        for process, number in enumerate(self.numbers):
+            for place in set(range(layers)) - resident_layers(layers, number):
+                found.setdefault(place, process)
+        return found
 
 
 def resident_layers(layers: int, streamed: int) -> frozenset[int]:

@@ -170,6 +170,12 @@ class TrainingSettings:
                 f"streamed_layers needs zero_stage 0, not {self.sharding.zero_stage}: DeepSpeed "
                 "moves weights in its own way"
             )
+        processes = self.sharding.processes_per_node
+        if self.streaming.differs and len(self.streaming.numbers) != processes:
+            raise ValueError(
+                f"streamed_layers {self.streaming.words} names {len(self.streaming.numbers)} "
+                f"processes of a machine, which has {processes}"
+            )
         if self.base.upcasts:
             raise ValueError("streamed_layers of a quantised base needs upcast_unquantized off")
         if self.streaming.stream_from_files and self.base.quantization is not None:
@@ -221,6 +227,14 @@ class TrainingSettings:
         # The memory of several trials on one base is modelled with the fused loss alone.
         if self.kernels.loss_kernel is not LossKernel.FUSED:
             raise ValueError("adapter_ranks needs loss_kernel fused")
+
+    def of_process(self, process: int | None) -> TrainingSettings:
+        """The settings as one process of a machine has them; None: that which holds the most."""
+        if not self.streaming.differs:
+            return self
+        numbers = self.streaming.numbers
+        place = numbers.index(min(numbers)) if process is None else process
+        return replace(self, streaming=self.streaming.of_process(place))
 
     @property
     def rows(self) -> int:

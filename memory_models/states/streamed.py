@@ -53,7 +53,7 @@ def layer_bytes(architecture: Architecture, settings: StateSettings) -> int:
 
 def device_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the buffers on the device, less those of the layers that are not there."""
-    streamed = settings.streaming.streamed_layers
+    streamed = settings.streaming.most
     if not streamed:
         return 0
     # As ``weight_bytes`` counts them: every weight is a block of its own, and quantised ones fill
@@ -68,20 +68,23 @@ def device_bytes(architecture: Architecture, settings: StateSettings) -> int:
 def slab_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the streamed layers in host memory, a process's share of what all have together.
 
-    The processes of a machine share one copy. Of layers in files, each has two to pass through.
+    The processes of a machine share one copy of every layer that any of them streams. Of layers in
+    files, each process has two to pass through.
     """
     one = round_up(layer_bytes(architecture, settings), PAGE_BYTES)
     if settings.streaming.stream_from_files:
         return BUFFERS * one
-    return ceil_div(settings.streaming.streamed_layers * one, settings.sharding.world_size)
+    held = len(settings.streaming.on_host(architecture.num_hidden_layers))
+    return ceil_div(held * one, settings.sharding.processes_per_node)
 
 
 def crossing_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of weights that cross the link to the host in one optimizer step.
 
     Every streamed layer crosses once forward and once backward. Where forward turns into backward,
-    and where a step follows a step, the layers in the buffers are the ones that come next.
+    and where a step follows a step, the layers in the buffers are the ones that come next. Where
+    processes stream unlike numbers it is the process that streams the most.
     """
-    streamed = settings.streaming.streamed_layers
+    streamed = settings.streaming.most
     turns = 2 * min(BUFFERS, streamed)
     return max(0, 2 * streamed - turns) * layer_bytes(architecture, settings)

@@ -212,3 +212,18 @@ def test_products_in_8_bits_are_our_own_workers_alone(name: str) -> None:
     hardware = changed(found.plan.hardware, quantization=Quantization.FP8)
     with pytest.raises(TsplannerError, match="No other trainer multiplies a frozen base as fp8"):
         written(Case(replace(found.plan, hardware=hardware), found.options))
+
+
+def test_another_trainer_is_judged_by_the_smallest_card_of_unlike_ones() -> None:
+    """The plan speaks of the larger card; there both would hold the whole base."""
+    streamed = case("qwen2.5-7b", streamed_layers=20, gradient_checkpointing=True).plan
+    devices = (H200, replace(H200, free_bytes=10 * GIB))
+    hardware = changed(streamed.hardware, world_size=2, streamed_layers=(1, 20))
+    unlike = replace(
+        streamed,
+        machine=replace(streamed.machine, devices=devices),
+        hardware=hardware,
+        free_bytes=H200.free_bytes,
+    )
+    room = trainers.room_under(unlike, running(unlike, unlike.architecture))
+    assert room.free_bytes == 10 * GIB

@@ -218,3 +218,19 @@ def test_an_estimate_over_a_pebibyte_is_refused() -> None:
     huge = changed(FITTING, micro_batch_size=2**24, gradient_checkpointing=False)
     with pytest.raises(ValueError, match="over 1 PiB"):
         estimate_memory(replace(WIDE, num_hidden_layers=2000), huge)
+
+
+def test_processes_with_unlike_numbers_of_layers_are_sized_one_by_one() -> None:
+    """On the device each is as one of a run in which all stream its number. The host holds what
+    the one with the most layers streams, once.
+    """
+    unlike = changed(FITTING, streamed_layers=(1, 2), world_size=2, gradient_checkpointing=True)
+    both = [estimate_memory(TOY, unlike, of_process=process) for process in range(2)]
+    alike = [estimate_memory(TOY, changed(unlike, streamed_layers=number)) for number in (1, 2)]
+    assert [each.process_bytes for each in both] == [each.process_bytes for each in alike]
+    assert [each.components for each in both] == [each.components for each in alike]
+    assert both[0].host_bytes == both[1].host_bytes == alike[1].host_bytes
+    assert both[0].peak_allocated_bytes.expected > both[1].peak_allocated_bytes.expected
+    assert estimate_memory(TOY, unlike) == both[0]
+    said = "stream 1/2 layers: these bytes are of one that streams 1; run on CPUs alone"
+    assert said in " ".join(both[0].assumptions)

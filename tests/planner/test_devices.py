@@ -10,7 +10,13 @@ from memory_models.device import Device, LinkType, NodeLink
 from memory_models.settings import Dtype, from_flat
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, HOPPER, machine, request, with_free
-from tsplanner.planner.devices import device_groups, device_notes, used_devices, used_machine
+from tsplanner.planner.devices import (
+    device_groups,
+    device_notes,
+    of_one_kind,
+    used_devices,
+    used_machine,
+)
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
@@ -161,3 +167,12 @@ def test_a_ring_over_machines_runs_at_the_pace_of_the_slower_link(
     assert used.link_bytes_per_second == rate
     alone = used_machine(several, from_flat(HardwareSettings, world_size=cards))
     assert alone.link_bytes_per_second == (50e9 if cards == 2 else None)
+
+
+def test_gpus_of_one_name_and_two_sizes_are_of_two_kinds() -> None:
+    """A 2080 Ti that somebody gave 22 GiB beside one of 11; how full they are is no kind."""
+    small = replace(TURING, total_bytes=11 * GIB, free_bytes=10 * GIB)
+    three = from_flat(HardwareSettings, world_size=3)
+    rig = machine(TURING, small, with_free(TURING, 3))
+    assert of_one_kind(rig, three) == ((0, 2), (1,))
+    assert of_one_kind(machine(HOPPER, HOPPER), TWO) == ((0, 1),)

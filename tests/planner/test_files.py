@@ -363,3 +363,20 @@ def test_a_plan_of_a_bare_config_file_names_that_file(plan: Plan, tmp_path: Path
     (tmp_path / "small.json").write_text("{}")
     named = model_word(replace(plan.model, name="small", path=str(tmp_path)))
     assert named == str(tmp_path / "small.json")
+
+
+def test_one_number_of_streamed_layers_is_a_number_and_several_are_a_list(
+    tmp_path: Path, plan: Plan
+) -> None:
+    """Plans of like cards are written as they always were; both come back as they were."""
+    for numbers, written in ((40, 40), ((30, 40), [30, 40])):
+        streamed = replace(plan, hardware=changed(plan.hardware, streamed_layers=numbers))
+        path = write_plan(streamed, tmp_path / str(numbers) / "plan.json")
+        streaming = json.loads(path.read_text())["hardware"]["streaming"]
+        assert streaming == {
+            "streamed_layers": written,
+            "host_checkpoints": streamed.hardware.streaming.host_checkpoints,
+            "stream_from_files": False,
+            "passes_together": None,
+        }
+        assert read_plan(path).hardware == streamed.hardware

@@ -55,3 +55,9 @@ def test_the_cpu_is_used_if_asked_for_or_if_there_is_no_gpu() -> None:
     assert not with_gpu.on_cpu
     assert replace(with_gpu, forced_cpu=True).on_cpu
     assert request("qwen2.5-0.5b").on_cpu
+
+
+def test_equal_numbers_of_streamed_layers_are_pinned_as_one() -> None:
+    """A list in a file says the same as the number that candidates have."""
+    assert Pins(streamed_layers=(24, 24)) == Pins(streamed_layers=24)
+    assert Pins(streamed_layers=(24, 48)).get("streamed_layers") == (24, 48)

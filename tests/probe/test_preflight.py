@@ -10,12 +10,19 @@ import pytest
 from memory_models.device import Device, DeviceProcess, Host, Machine
 from memory_models.result import Interval
 from memory_models.settings import changed
+from tests.planner.space.test_streamed_layers import ELEVEN
 from tests.support import tiny
+from tests.support.rig import TURING
+from tests.support.toy_request import request
 from tsplanner.errors import EXIT_FAILURE, TsplannerError
 from tsplanner.hardware import nvml
 from tsplanner.planner.gather.inputs import seen_file
 from tsplanner.planner.plan import Plan, no_dataset
+from tsplanner.planner.rank import choose
+from tsplanner.planner.replan import needs_of_processes, own_process
+from tsplanner.planner.request import Pins
 from tsplanner.probe.preflight import (
+    device_shortage,
     free_now,
     refuse_random_weights,
     refuse_several_machines,
@@ -212,3 +219,29 @@ def test_a_plan_for_several_machines_is_started_by_a_job_and_not_here(tmp_path: 
         refuse_several_machines(plan)
     with pytest.raises(TsplannerError, match="is for 2 machines"):
         require_room(plan, machine(gpu(0, 20)), force=True)
+
+
+def test_every_gpu_is_held_against_its_own_need_where_they_stream_unlike_numbers() -> None:
+    """40 layers on 22 GiB and 48 on 11: either GPU is refused by what it needs itself."""
+    pins = Pins(streamed_layers=(40, 48))
+    planned = choose(request("qwen2.5-14b", TURING, ELEVEN, length=4096, pins=pins)).plan
+    needs = [each.memory.process_bytes for each in needs_of_processes(planned)]
+    assert own_process(planned) == 1
+    assert planned.memory.process_bytes == needs[1]
+    assert planned.free_bytes == ELEVEN.free_bytes
+
+    def here(larger: int, smaller: int) -> Machine:
+        devices = (replace(TURING, free_bytes=larger), replace(ELEVEN, free_bytes=smaller))
+        return replace(planned.machine, devices=devices)
+
+    enough = here(needs[0].upper, needs[1].upper)
+    assert device_shortage(planned, enough) is None
+    first = device_shortage(planned, here(needs[0].upper - 1, needs[1].upper))
+    assert first is not None
+    assert first.startswith("GPU 0 (RTX 2080 Ti) has ")
+    assert "(it was made with 21.0 free)" in first
+    second = device_shortage(planned, here(needs[0].upper, needs[1].upper - 1))
+    assert second is not None
+    assert second.startswith("GPU 1 (RTX 2080 Ti 11 GiB) has ")
+    # The plan's memory is that of its second process, and so is what it may count on.
+    assert free_now(planned, here(5, 9 * GIB)) == 9 * GIB

@@ -137,3 +137,16 @@ def test_half_a_record_counts_as_none(tmp_path: Path) -> None:
 def test_one_rank_s_record_is_the_run_s_as_it_is(tmp_path: Path) -> None:
     """A run of one process is not told as rank 0."""
     assert merged(tmp_path, ended(Status.CRASHED, "boom")) == ended(Status.CRASHED, "boom")
+
+
+def test_peaks_of_a_run_are_those_of_the_process_that_its_plan_is_of(tmp_path: Path) -> None:
+    """Unlike processes hold unlike bytes by intention; the host holds those of all of them."""
+    other = changed(OK, peak_allocated_bytes=40, peak_reserved_bytes=50, process_bytes=60)
+    for process, record in enumerate((OK, other)):
+        leave(tmp_path, process, record)
+    found = merged_record(tmp_path, 2, own=1)
+    assert found is not None
+    memory = found.memory
+    assert (memory.peak_allocated_bytes, memory.peak_reserved_bytes) == (40, 50)
+    assert (memory.process_bytes, memory.host_bytes) == (60, 2000)
+    assert found.processes[0].memory.process_bytes == 90

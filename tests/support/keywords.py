@@ -37,6 +37,7 @@ TYPES: dict[Callable[..., object] | type | None, str] = {
     float: "float",
     values.positive: "int",
     values.count: "int",
+    values.counts: "int | Sequence[int]",
     values.number_of_epochs: "float",
     values.not_negative: "float",
     values.cutoff: "int",

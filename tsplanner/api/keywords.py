@@ -70,7 +70,7 @@ class PlanKeywords(TypedDict, total=False):
     fsdp: bool | None
     offload_optimizer: bool | None
     offload_param: bool | None
-    streamed_layers: int | None
+    streamed_layers: int | Sequence[int] | None
     host_checkpoints: bool | None
     stream_from_files: bool | None
     passes_together: int | None
@@ -116,7 +116,7 @@ class EstimateKeywords(TypedDict, total=False):
     gradient_checkpointing: bool | None
     checkpointed_layers: int | None
     token_budget: int | None
-    streamed_layers: int | None
+    streamed_layers: int | Sequence[int] | None
     host_checkpoints: bool | None
     stream_from_files: bool | None
     passes_together: int | None

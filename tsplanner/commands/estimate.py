@@ -25,6 +25,7 @@ from tsplanner.commands.inputs.options import Added
 from tsplanner.commands.inputs.values import (
     NONE,
     Method,
+    counts,
     method,
     names,
     path_text,
@@ -54,8 +55,13 @@ EPILOG = """examples:
 """
 
 NULLABLE = "null"
-NAMED = {"lora_target": targets, "modules_to_save": saved_modules, "rank_pattern": ranks}
-"""Keys that take names of modules."""
+NAMED = {
+    "lora_target": targets,
+    "modules_to_save": saved_modules,
+    "rank_pattern": ranks,
+    "streamed_layers": counts,
+}
+"""Keys that take several values, joined by commas."""
 ALIASES = {"sequence_length": ["--sequence-length"], "device": ["--device"]}
 """What a case calls the same."""
 FLAGS = {"decoder_kernels": "kernels", "sequence_length": "cutoff-len", "device": "gpus"}

@@ -172,7 +172,7 @@ def rounds_base_to(plan: Plan) -> Quantization | None:
 
 def room_under(plan: Plan, running: Running) -> Room:
     """The verdict on the plan's memory under another trainer."""
-    needed, free = memory_under(plan, running, plan.hardware).process_bytes, plan.free_bytes
+    needed, free = memory_under(plan, running, plan.hardware).process_bytes, _least_free(plan)
     return Room(
         trainer=running.trainer,
         verdict=verdict_of(needed, free),
@@ -181,10 +181,16 @@ def room_under(plan: Plan, running: Running) -> Room:
     )
 
 
+def _least_free(plan: Plan) -> int:
+    """Bytes that are free on the fullest GPU: there every process holds as much as the others."""
+    used = used_devices(plan.machine, plan.hardware)
+    return min([plan.free_bytes, *(device.free_bytes for device in used)])
+
+
 def _remedy(plan: Plan, running: Running) -> str:
     """Flags of the smallest change that fits under another trainer."""
     for words, hardware in _smaller(plan.hardware):
-        if memory_under(plan, running, hardware).process_bytes.expected <= plan.free_bytes:
+        if memory_under(plan, running, hardware).process_bytes.expected <= _least_free(plan):
             return f"with {words}"
     if plan.hardware.streaming.streams:
         return "with --streamed-layers 0, as only tsplanner train streams layers"

@@ -101,7 +101,7 @@ def complexity_key(found: Evaluated) -> tuple[int, ...]:
         hardware.batch.is_packed,
         hardware.batch.gradient_accumulation_steps,
         -(hardware.batch.token_budget or 0),
-        hardware.streaming.streamed_layers,
+        sum(hardware.streaming.numbers_of(hardware.sharding.processes_per_node)),
         found.memory.process_bytes.expected,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import product
 
 from memory_models.device import Device, LinkType, Machine
+from memory_models.units import GIB
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.throughput.rates import LINK_BYTES_PER_SECOND
 
@@ -31,6 +32,15 @@ def used_devices(machine: Machine, hardware: HardwareSettings) -> tuple[Device, 
     if hardware.devices:
         return tuple(machine.devices[position] for position in hardware.devices)
     return machine.devices[: hardware.sharding.processes_per_node]
+
+
+def of_one_kind(machine: Machine, hardware: HardwareSettings) -> tuple[tuple[int, ...], ...]:
+    """The processes of a machine whose GPUs have one name and as many GiB, kind by kind."""
+    found: dict[tuple[str, int], tuple[int, ...]] = {}
+    for process, device in enumerate(used_devices(machine, hardware)):
+        kind = (device.name, round(device.total_bytes / GIB))
+        found[kind] = (*found.get(kind, ()), process)
+    return tuple(found.values())
 
 
 def used_machine(machine: Machine, hardware: HardwareSettings) -> Machine:
@@ -97,7 +107,13 @@ def device_notes(machine: Machine, hardware: HardwareSettings) -> list[str]:
     if len({device.name for device in machine.devices}) > 1 and len(used) < len(machine.devices):
         names = _counted(used)
         notes.append(f"uses {names} of {_counted(machine.devices)}")
-    if len({(device.name, device.free_bytes) for device in used}) > 1:
+    if hardware.streaming.differs:
+        slowest = min(used, key=TRAITS[0])
+        notes.append(
+            "the GPUs differ: each streams as many layers as its own memory asks for, and speed is "
+            f"that of the slowest ({slowest.name}) with the most layers"
+        )
+    elif len({(device.name, device.free_bytes) for device in used}) > 1:
         fullest = min(used, key=lambda device: device.free_bytes)
         slowest = min(used, key=TRAITS[0])
         free = f"{fullest.free_bytes / 2**30:.1f} GiB"

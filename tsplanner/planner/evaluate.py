@@ -52,7 +52,11 @@ class Evaluated:
     """One optimizer step of usual padded batches."""
     verdict: Verdict
     free_bytes: int
-    """Bytes that are free on the fullest GPU used; on a CPU, bytes of the host that may be used."""
+    """Bytes that are free on the fullest GPU used; on a CPU, bytes of the host that may be used.
+
+    Where processes stream unlike numbers of layers, memory and free bytes are those of the process
+    that is closest to what its GPU has.
+    """
     explanation: Explanation | None = None
     """Why the plan is tight or does not fit; None: it fits."""
 
@@ -112,30 +116,86 @@ def evaluate(
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    reads_series = request.architecture.encoder is not None
-    settings = step_settings(request.learning, hardware, request.dataset, reads_series=reads_series)
-    device = None if request.on_cpu else _fullest(request, hardware)
-    known = refined_for(request, hardware)
-    memory = estimate_memory(
-        request.architecture,
-        settings,
-        device,
-        known.calibration,
-        # On a CPU libc takes the place of the caching allocator, so nothing can be replayed.
-        replay=replay and device is not None,
+    settings = _longest_step(request, hardware)
+    tightest = max(_processes(request, hardware, settings, replay=replay), key=_tightness)
+    verdict, explanation = _judge(
+        request, tightest.memory, tightest.free_bytes, on_cpu=request.on_cpu
     )
-    if request.on_cpu:
-        memory = on_cpu(memory, known.calibration)
-    free = device.free_bytes if device else host_budget(request)
-    verdict, explanation = _judge(request, memory, free, on_cpu=device is None)
     return Evaluated(
         hardware=hardware,
-        memory=memory,
+        memory=tightest.memory,
         time=usual_step(request, hardware, settings),
         verdict=verdict,
-        free_bytes=free,
+        free_bytes=tightest.free_bytes,
         explanation=explanation,
     )
+
+
+@frozen
+class ProcessNeeds:
+    """What one process of a machine needs, and what its GPU has."""
+
+    process: int
+    memory: MemoryEstimate
+    free_bytes: int
+    """Bytes that are free on its GPU; on a CPU, bytes of the host that may be used."""
+
+
+def processes(request: PlanRequest, hardware: HardwareSettings) -> list[ProcessNeeds]:
+    """Every process of a machine; one that stands for all where all stream as many layers.
+
+    Raises:
+        ValueError: the configuration cannot run at all.
+    """
+    return list(_processes(request, hardware, _longest_step(request, hardware)))
+
+
+def tightest_process(request: PlanRequest, hardware: HardwareSettings) -> int:
+    """The process whose memory a plan holds; 0 where one stands for all."""
+    return max(processes(request, hardware), key=_tightness).process
+
+
+def _tightness(found: ProcessNeeds) -> tuple[int, float]:
+    needs = found.memory.process_bytes
+    verdict = VERDICTS.index(verdict_of(needs, found.free_bytes))
+    return verdict, needs.upper / max(1, found.free_bytes)
+
+
+def _processes(
+    request: PlanRequest,
+    hardware: HardwareSettings,
+    settings: TrainingSettings,
+    *,
+    replay: bool = False,
+) -> Iterator[ProcessNeeds]:
+    """``settings``: those of the longest batch."""
+    calibration = refined_for(request, hardware).calibration
+    devices: list[Device | None] = [None if request.on_cpu else _fullest(request, hardware)]
+    if hardware.streaming.differs and not request.on_cpu:
+        devices = list(used_devices(request.machine, hardware))
+    for place, device in enumerate(devices):
+        memory = estimate_memory(
+            request.architecture,
+            settings,
+            device,
+            calibration,
+            # On a CPU libc takes the place of the caching allocator, so nothing can be replayed.
+            replay=replay and device is not None,
+            of_process=place,
+        )
+        if device is None:
+            yield ProcessNeeds(
+                process=place,
+                memory=on_cpu(memory, calibration),
+                free_bytes=host_budget(request),
+            )
+        else:
+            yield ProcessNeeds(process=place, memory=memory, free_bytes=device.free_bytes)
+
+
+def _longest_step(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
+    reads_series = request.architecture.encoder is not None
+    return step_settings(request.learning, hardware, request.dataset, reads_series=reads_series)
 
 
 def step_settings(

@@ -223,7 +223,11 @@ class Plan:
     memory: MemoryEstimate
     time: TimeEstimate
     free_bytes: int
-    """Memory that is free on the fullest device used (host RAM on a CPU)."""
+    """Memory that is free on the fullest device used (host RAM on a CPU).
+
+    Where processes stream unlike numbers of layers, memory and free bytes are those of the process
+    that is closest to what its device has.
+    """
     verdict: Verdict
     corrections: Corrections = field(default_factory=Corrections)
     assumptions: tuple[str, ...] = field(default=())

@@ -1,4 +1,4 @@
-"""A plan with other learning settings."""
+"""A plan with other learning settings, and what every process of a plan needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from dataclasses import replace
 
 from memory_models.calibration import DEFAULT, Calibration
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.evaluate import (
+    ProcessNeeds,
+    evaluate,
+    finish,
+    processes,
+    tightest_process,
+)
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import LearningSettings
@@ -52,3 +58,17 @@ def request_again(
         ),
         forced_cpu=plan.hardware.accelerator == "cpu",
     )
+
+
+def needs_of_processes(plan: Plan) -> list[ProcessNeeds]:
+    """What every process of a machine needs; one that stands for all where all are alike."""
+    if not plan.hardware.streaming.differs:
+        return [ProcessNeeds(process=0, memory=plan.memory, free_bytes=plan.free_bytes)]
+    return processes(request_again(plan, plan.learning), plan.hardware)
+
+
+def own_process(plan: Plan) -> int | None:
+    """The process of a machine whose memory the plan holds; None: all are alike."""
+    if not plan.hardware.streaming.differs:
+        return None
+    return tightest_process(request_again(plan, plan.learning), plan.hardware)

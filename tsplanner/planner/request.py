@@ -10,7 +10,7 @@ from memory_models.architecture import Architecture
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Machine
 from memory_models.frozen import frozen
-from memory_models.settings import flat, paths
+from memory_models.settings import Streaming, flat, paths
 from tsplanner.planner.gather.probe_points import ProbePoint
 from tsplanner.planner.plan import DatasetRef, ModelRef
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
@@ -33,7 +33,12 @@ class Pins:
 
         Raises:
             TypeError: a name is not a field of the hardware settings.
+            ValueError: no run can have these numbers of streamed layers.
         """
+        if "streamed_layers" in values:
+            # As the record has it, which takes equal numbers for one.
+            given: Any = values["streamed_layers"]
+            values["streamed_layers"] = Streaming(streamed_layers=given).streamed_layers
         for name in values:
             if name not in paths(HardwareSettings):
                 raise TypeError(f"hardware settings have no field {name}")

@@ -18,6 +18,7 @@ from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.files import model_word
 from tsplanner.planner.gather.inputs import changes
 from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.planner.replan import needs_of_processes, own_process
 from tsplanner.probe.launch import planned_positions, worker_devices
 
 ADVICE = "make another plan with tsplanner plan, or go on all the same with --force"
@@ -136,7 +137,8 @@ def free_now(plan: Plan, here: Machine) -> int:
     """Bytes a plan may count on: what it was made with, or less if less is free now."""
     if plan.hardware.accelerator == "cpu":
         return min(plan.free_bytes, here.host.available_bytes)
-    used = worker_devices(plan, here)
+    used, own = worker_devices(plan, here), own_process(plan)
+    used = used if own is None else used[own : own + 1]
     return min([plan.free_bytes, *(device.free_bytes for device in used)])
 
 
@@ -147,13 +149,15 @@ def promised(needed: Interval, free_then: int) -> int:
 
 def device_shortage(plan: Plan, here: Machine) -> str | None:
     """One sentence on a GPU of the plan that is too full now; None if all have room."""
-    needed = promised(plan.memory.process_bytes, plan.free_bytes)
+    needs = needs_of_processes(plan)
     for place, device in enumerate(worker_devices(plan, here)):
+        own = needs[place % len(needs)]
+        needed = promised(own.memory.process_bytes, own.free_bytes)
         if device.free_bytes < needed:
             number = planned_positions(plan.hardware)[place]
             return (
                 f"GPU {number} ({device.name}) has {_gib(device.free_bytes)} GiB free and the plan "
-                f"needs {_gib(needed)} (it was made with {_gib(plan.free_bytes)} free): end what "
+                f"needs {_gib(needed)} (it was made with {_gib(own.free_bytes)} free): end what "
                 f"uses it{holders(device)}, {ADVICE}."
             )
     return None

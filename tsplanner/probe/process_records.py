@@ -49,8 +49,11 @@ def remove_records(folder: Path, world_size: int) -> None:
         record_file(folder, process).unlink(missing_ok=True)
 
 
-def merged_record(folder: Path, world_size: int) -> Record | None:
+def merged_record(folder: Path, world_size: int, own: int | None = None) -> Record | None:
     """The record of all processes; None if one process left none and no other one says why.
+
+    ``own``: the process whose peaks are those of the run, since a plan's forecast is of it; None:
+    the highest peaks of all.
 
     A process that ran out of memory takes the others with it: they were ended, or lost the
     connection, so its status counts.
@@ -72,22 +75,26 @@ def merged_record(folder: Path, world_size: int) -> Record | None:
         status=worst.status,
         message=f"{where}{worst.message}{lost}",
         process=worst.process,
-        memory=merged_memory([record.memory for record in records], first.memory),
+        memory=merged_memory(records, first.memory, own),
         processes=tuple(
             ProcessMemory(process=record.process, memory=record.memory) for record in records
         ),
     )
 
 
-def merged_memory(found: Sequence[MeasuredMemory], first: MeasuredMemory) -> MeasuredMemory:
+def merged_memory(
+    records: Sequence[Record], first: MeasuredMemory, own: int | None
+) -> MeasuredMemory:
     """The highest peaks of a device, and the host bytes of all processes together."""
+    everybody = [record.memory for record in records]
+    chosen = [record.memory for record in records if own in (None, record.process)] or everybody
     return replace(
         first,
-        peak_allocated_bytes=most(*(one.peak_allocated_bytes for one in found)),
-        peak_reserved_bytes=most(*(one.peak_reserved_bytes for one in found)),
-        process_bytes=most(*(one.process_bytes for one in found)),
-        host_bytes=total(one.host_bytes for one in found),
-        pinned_bytes=total(one.pinned_bytes for one in found),
+        peak_allocated_bytes=most(*(one.peak_allocated_bytes for one in chosen)),
+        peak_reserved_bytes=most(*(one.peak_reserved_bytes for one in chosen)),
+        process_bytes=most(*(one.process_bytes for one in chosen)),
+        host_bytes=total(one.host_bytes for one in everybody),
+        pinned_bytes=total(one.pinned_bytes for one in everybody),
     )
 
 

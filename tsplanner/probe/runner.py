@@ -14,6 +14,7 @@ import msgspec
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.own_files import open_descriptor, refuse_links
+from tsplanner.planner.replan import own_process
 from tsplanner.probe.launch import device_environment, worker_command
 from tsplanner.probe.missing_record import (
     LOG_FILE,
@@ -89,14 +90,14 @@ def run_job(
         ended = start([job], time_limit_seconds, poll, server, environment)
     except (WorkerHung, ProcessStopped) as error:
         # A worker that has left its record did all its work; only its end did not come.
-        record = merged_record(Path(job.folder), ranks)
+        record = record_of(job)
         return record or ended_badly(job, Status.HUNG, str(error))
     finally:
         watch.forget()
     tail.read()
     if ended.result.timed_out:
         return ended_badly(job, Status.TIMEOUT, f"stopped after {time_limit_seconds:.0f} s")
-    record = merged_record(Path(job.folder), ranks)
+    record = record_of(job)
     if record is None:
         return missing_record(job, ended.result, ended.kills_before)
     # Later readers look at record.json alone, and until here that is the record of process 0.
@@ -128,11 +129,17 @@ def run_jobs(jobs: Sequence[Job], *, time_limit_seconds: float) -> list[Record]:
     return records
 
 
+def record_of(job: Job) -> Record | None:
+    """The record of all processes of a job; None as `merged_record`."""
+    ranks = job.plan.hardware.sharding.world_size
+    return merged_record(Path(job.folder), ranks, own_process(job.plan))
+
+
 def whole_records(jobs: Sequence[Job]) -> list[Record]:
     """The records of the jobs up to the first that left none."""
     found: list[Record] = []
     for job in jobs:
-        record = merged_record(Path(job.folder), job.plan.hardware.sharding.world_size)
+        record = record_of(job)
         if record is None:
             break
         found.append(record)

@@ -57,7 +57,7 @@ def layer_major(model: Any, streaming: Streaming, storages: StorageLog) -> Layer
     """The model's schedule, once its tensors have no values and before they are followed."""
     base = model.get_base_model()
     prefix, layers = decoder_layers(base)
-    kept = resident_layers(len(layers), streaming.streamed_layers)
+    kept = resident_layers(len(layers), streaming.most)
     slabs: dict[int, Slab] = {}
     for index, layer in enumerate(layers):
         if index in kept:

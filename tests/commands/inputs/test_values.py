@@ -11,6 +11,7 @@ from tsplanner.commands.inputs.values import (
     alphas,
     budget_seconds,
     count,
+    counts,
     duration_seconds,
     fraction,
     memory_size,
@@ -160,3 +161,14 @@ def test_a_count_may_be_zero_and_says_so() -> None:
     assert count("0") == 0
     with pytest.raises(argparse.ArgumentTypeError, match=r"must be at least 0, not .*-1"):
         count("-1")
+
+
+def test_counts_are_one_for_all_gpus_or_one_for_each() -> None:
+    """Equal ones are one; what no plan can have is refused as it is typed."""
+    assert counts("40") == 40
+    assert counts("20, 40") == (20, 40)
+    assert counts("40,40") == 40
+    with pytest.raises(argparse.ArgumentTypeError, match="every process streams 1 layer or more"):
+        counts("40,0")
+    with pytest.raises(argparse.ArgumentTypeError, match="is not an integer"):
+        counts("40,")

@@ -44,3 +44,11 @@ def test_a_cpu_is_told_as_the_lack_of_a_gpu_or_as_a_wish() -> None:
 def test_parameters_are_counted_in_millions_and_billions(value: int, words: str) -> None:
     """With two digits behind the point; a small model is counted exactly."""
     assert short_count(value) == words
+
+
+def test_cards_of_one_name_and_two_sizes_are_told_apart() -> None:
+    """A card that somebody gave more memory."""
+    small = replace(TURING, total_bytes=11 * GIB, free_bytes=10 * GIB)
+    (words,) = machine_lines(machine(TURING, small), on_cpu=False)
+    assert "1x RTX 2080 Ti · 22.0 GiB each, 21.0 free" in words
+    assert "1x RTX 2080 Ti · 11.0 GiB each, 10.0 free" in words

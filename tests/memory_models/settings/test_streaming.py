@@ -49,3 +49,52 @@ def test_what_does_not_go_with_streamed_layers_is_refused(
     """By the name of the setting."""
     with pytest.raises(ValueError, match=says):
         from_flat(TrainingSettings, streamed_layers=2, **against)
+
+
+def test_processes_may_stream_unlike_numbers_of_layers() -> None:
+    """20 in the first process and 40 in the second; equal numbers are one number."""
+    unlike = Streaming(streamed_layers=(20, 40), passes_together=2)
+    assert (unlike.numbers, unlike.most, unlike.differs, unlike.shown) == (
+        (20, 40),
+        40,
+        True,
+        "20/40",
+    )
+    assert unlike.of_process(1) == Streaming(streamed_layers=40, passes_together=2)
+    alike = Streaming(streamed_layers=(20, 20))
+    assert alike == Streaming(streamed_layers=20)
+    assert alike.of_process(1) is alike
+    assert (alike.numbers_of(2), unlike.numbers_of(2)) == ((20, 20), (20, 40))
+
+
+def test_a_layer_that_any_process_streams_is_on_the_host_once() -> None:
+    """Of 4 layers the first process keeps 0 and 2, the second 0 alone: 1 and 3 are filled by the
+    first, 2 by the second.
+    """
+    assert Streaming(streamed_layers=(2, 3)).on_host(4) == {1: 0, 3: 0, 2: 1}
+    assert Streaming(streamed_layers=2).on_host(4) == {1: 0, 3: 0}
+    assert Streaming().on_host(4) == {}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ((), "streamed_layers has no number"),
+        ((3, 0), "streamed_layers 3,0: every process streams 1 layer or more, or none does"),
+        ((3, -1), "streamed_layers must be from 0"),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_refused(numbers: tuple[int, ...], says: str) -> None:
+    """A process that streams nothing joins its gradients with the others at other times."""
+    with pytest.raises(ValueError, match=says):
+        Streaming(streamed_layers=numbers)
+
+
+def test_every_process_of_a_machine_has_a_number() -> None:
+    """Four processes on two machines are two per machine."""
+    with pytest.raises(ValueError, match="20,40 names 2 processes of a machine, which has 1"):
+        from_flat(TrainingSettings, streamed_layers=(20, 40))
+    found = from_flat(TrainingSettings, streamed_layers=(20, 40), world_size=4, nodes=2)
+    assert found.of_process(1).streaming.streamed_layers == 40
+    # That which holds the most is the one that streams the fewest.
+    assert found.of_process(None).streaming.streamed_layers == 20

@@ -62,3 +62,21 @@ def test_a_packed_layer_comes_with_the_constants_of_its_matrices() -> None:
         )
         found = layer_bytes(LLAMA, packed.states)
         assert found == norms + weights // 2 + constants
+
+
+def test_processes_share_the_layers_that_any_of_them_streams() -> None:
+    """Layers 1 and 3 by both, layer 2 by the second alone: three layers, half of them each. Two
+    machines have them once each.
+    """
+    unlike = {"streamed_layers": (2, 3), "world_size": 2}
+    page = 4096
+    assert slab_bytes(LLAMA, from_flat(TrainingSettings, **unlike).states) == 3 * 5505 * page // 2
+    twice = from_flat(TrainingSettings, **{**unlike, "world_size": 4, "nodes": 2})
+    assert slab_bytes(LLAMA, twice.states) == 3 * 5505 * page // 2
+
+
+def test_the_process_that_streams_the_most_has_the_most_to_wait_for() -> None:
+    """Four layers cross the link of one process, none that of the other."""
+    unlike = from_flat(TrainingSettings, streamed_layers=(2, 4), world_size=2)
+    assert crossing_bytes(LLAMA, unlike.states) == 4 * LAYER
+    assert crossing_bytes(LLAMA, unlike.of_process(0).states) == 0

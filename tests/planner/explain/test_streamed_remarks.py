@@ -7,8 +7,10 @@ from dataclasses import replace
 from memory_models.device import HostCopies
 from tests.planner.explain.test_remarks import words
 from tests.planner.space.test_streamed_layers import ELEVEN
+from tests.support.rig import GIB, TURING
 from tests.support.toy_request import request
 from tsplanner.planner.explain.reasons import RemarkKind
+from tsplanner.planner.explain.sentences import CHINESE, describe, remark_sentence
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
 
@@ -46,3 +48,38 @@ def test_a_slow_link_is_said_to_cost_time() -> None:
         choose(request("qwen2.5-14b", slow, length=256, pins=ALL)), RemarkKind.STREAMED_WAITS
     )
     assert "for the link; a larger --effective-batch hides more" in found
+
+
+def test_unlike_cards_are_told_one_by_one_in_both_languages() -> None:
+    """How many layers each streams, and what each holds of what it has."""
+    choice = choose(
+        request("qwen2.5-14b", TURING, ELEVEN, length=4096, pins=Pins(streamed_layers=(30, 48)))
+    )
+    assert words(choice, RemarkKind.STREAMED).startswith("30/48 of 48 layers are streamed from")
+    cards = [each for each in choice.remarks if each.kind is RemarkKind.STREAMED_GPU]
+    first, second = map(remark_sentence, cards)
+    assert first.startswith("GPU 0 (RTX 2080 Ti) streams 30 layers and holds 1")
+    assert first.endswith("of 21.0 free")
+    assert second.startswith("GPU 1 (RTX 2080 Ti 11 GiB) streams 48 layers and holds ")
+    assert second.endswith("of 10.0 free")
+    chinese = remark_sentence(cards[1], CHINESE)
+    assert chinese.startswith("GPU 1（RTX 2080 Ti 11 GiB）流式加载 48 层，占用")
+    assert describe(choice.plan.hardware) == "fp16 · DDP x2 + 30/48 layers streamed"
+    assert describe(choice.plan.hardware, CHINESE) == "fp16 · DDP x2 + 30/48 层流式加载"
+    (note,) = [each for each in choice.plan.assumptions if each.startswith("the GPUs differ")]
+    assert note == (
+        "the GPUs differ: each streams as many layers as its own memory asks for, and speed is "
+        "that of the slowest (RTX 2080 Ti) with the most layers"
+    )
+
+
+def test_a_gpu_is_named_by_its_place_in_the_machine() -> None:
+    """The plan leaves the second of three cards alone, which another process has filled."""
+    full = replace(ELEVEN, free_bytes=GIB)
+    asked = request(
+        "qwen2.5-14b", TURING, full, ELEVEN, length=4096, pins=Pins(streamed_layers=(30, 48))
+    )
+    choice = choose(asked)
+    assert choice.plan.hardware.devices == (0, 2)
+    cards = [each for each in choice.remarks if each.kind is RemarkKind.STREAMED_GPU]
+    assert [each.data["place"] for each in cards] == [0, 2]

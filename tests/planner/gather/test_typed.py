@@ -48,6 +48,12 @@ def test_one_module_is_a_list_of_one_and_the_word_for_all_stays_a_word() -> None
         ("lora_rank", int, 8.5, "lora_rank must be a whole number, not 8.5"),
         ("lora_rank", int, None, "lora_rank must not be null; leave it out for the default"),
         ("lora_rank", int, LARGEST + 1, f"lora_rank must be at most {LARGEST}"),
+        (
+            "streamed_layers",
+            int | tuple[int, ...],
+            "2,3",
+            "must be a whole number or a list of them",
+        ),
         ("gradient_checkpointing", bool, 1, "must be true or false, not 1"),
         ("model_dtype", Dtype, "bf17", "not 'bf17'. Did you mean \"bf16\"?"),
         ("lora_target", tuple[str, ...], [], "must be a list of module names or all-linear"),

@@ -64,6 +64,7 @@ REFUSED = [
     Row(rule="streamed-setting", hardware={**STREAMED, "zero_stage": 3}, says="--zero-stage 3"),
     Row(rule="streamed-family", hardware=STREAMED, family="gemma3n", says="more than their"),
     Row(rule="streamed-number", hardware={"streamed_layers": 25}, says="the model has 24"),
+    Row(rule="streamed-processes", hardware={"streamed_layers": (4, 5)}, says="4,5 names 2 GPUs"),
     Row(
         rule="eight-bit-capability",
         hardware={"quantization": Quantization.FP8},
@@ -252,6 +253,11 @@ PASSED = [
         Row(rule=f"streamed-{what}", hardware=STREAMED)
         for what in ("method", "vocabulary", "setting", "family", "number")
     ],
+    Row(
+        rule="streamed-processes",
+        hardware={"streamed_layers": (4, 5), "world_size": 2},
+        devices=(HOPPER, HOPPER),
+    ),
     Row(rule="eight-bit-capability", hardware={"quantization": Quantization.FP8}),
     Row(
         rule="eight-bit-capability",

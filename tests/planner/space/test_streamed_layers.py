@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from memory_models.settings import Quantization, changed
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, request
-from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.compare import ranked
+from tsplanner.planner.evaluate import Evaluated, evaluate
+from tsplanner.planner.explain.reasons import Reason
 from tsplanner.planner.explain.sentences import remark_sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import NothingFits, choose
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.streamed_layers import fewest_streamed
 
 ELEVEN = replace(TURING, name="RTX 2080 Ti 11 GiB", total_bytes=11 * GIB, free_bytes=10 * GIB)
 
@@ -104,3 +109,84 @@ def test_pins_decide_how_many_layers_and_where_their_inputs_wait() -> None:
     assert plan.hardware.streaming.streamed_layers == 48
     assert plan.hardware.streaming.host_checkpoints
     assert not choose(asked(streamed_layers=0)).plan.hardware.streaming.streams
+
+
+UNLIKE = (TURING, ELEVEN)
+"""A card of 22 GiB and one of 11."""
+
+
+def test_unlike_cards_stream_as_few_layers_as_each_of_them_asks_for() -> None:
+    """One layer less would not surely fit, on either of them; time is that of the most layers."""
+    asked_ = request("qwen2.5-14b", *UNLIKE, length=4096)
+    plan = choose(asked_).plan
+    larger, smaller = plan.hardware.streaming.numbers
+    assert plan.verdict is Verdict.FITS
+    assert 10 < larger < smaller - 10
+    for numbers in ((larger - 1, smaller), (larger, smaller - 1)):
+        fewer = changed(plan.hardware, streamed_layers=numbers)
+        assert evaluate(asked_, fewer).verdict is not Verdict.FITS
+    alike = evaluate(asked_, changed(plan.hardware, streamed_layers=smaller))
+    assert plan.time.step_seconds == pytest.approx(alike.time.seconds)
+    assert plan.memory.host_bytes == alike.memory.host_bytes
+    # As many on both is as fast, and streams more.
+    assert ranked(alike, evaluate(asked_, plan.hardware)).explanation.reason is Reason.MORE_COMPLEX
+
+
+def test_cards_of_one_kind_have_one_number_however_full_they_are() -> None:
+    """Of two cards of 11 GiB one drives a screen: it decides, as it did."""
+    screen = replace(ELEVEN, free_bytes=ELEVEN.free_bytes - GIB // 2)
+    plan = choose(request("qwen2.5-14b", ELEVEN, screen, length=4096)).plan
+    assert isinstance(plan.hardware.streaming.streamed_layers, int)
+    alone = choose(request("qwen2.5-14b", screen, screen, length=4096)).plan
+    assert plan.hardware == alone.hardware
+
+
+def test_a_number_for_each_kind_of_card_takes_few_estimates() -> None:
+    """Six halvings of 48 layers for all cards together, and six for each kind."""
+    asked_ = request("qwen2.5-14b", *UNLIKE, length=4096)
+    found = choose(asked_)
+    tried: list[object] = []
+
+    def estimate(hardware: HardwareSettings) -> Evaluated:
+        tried.append(hardware)
+        return evaluate(asked_, hardware)
+
+    whole = evaluate(asked_, changed(found.plan.hardware, streamed_layers=48))
+    assert fewest_streamed(asked_, whole, estimate).hardware == found.plan.hardware
+    assert len(tried) <= 3 * 6
+
+
+def test_unlike_numbers_are_not_taken_where_the_host_has_no_room_for_them() -> None:
+    """With 12 and 21 GiB free other layers stay on each card: the host would hold one more."""
+    cards = (
+        replace(TURING, free_bytes=21 * GIB),
+        replace(ELEVEN, total_bytes=13 * GIB, free_bytes=12 * GIB),
+    )
+    roomy = request("qwen2.5-14b", *cards, length=1024)
+    plan = choose(roomy).plan
+    streaming = plan.hardware.streaming
+    assert len(streaming.on_host(48)) == streaming.most + 1
+    alike = evaluate(roomy, changed(plan.hardware, streamed_layers=streaming.most))
+    between = (alike.memory.host_bytes.upper + plan.memory.host_bytes.upper) // 2
+    host = replace(roomy.machine.host, available_bytes=int(between / 0.95))
+    tight = replace(roomy, machine=replace(roomy.machine, host=host))
+    best = fewest_streamed(tight, evaluate(tight, alike.hardware), partial(evaluate, tight))
+    assert best.verdict is Verdict.FITS
+    assert best.memory.host_bytes.upper <= between
+
+
+def test_numbers_for_each_gpu_are_an_order_for_as_many_gpus() -> None:
+    """Each number is that of the GPU in its place; the GPU that is short decides on the verdict."""
+    plan = choose(request("qwen2.5-14b", *UNLIKE, length=4096, pins=Pins(**ORDER))).plan
+    assert plan.hardware.streaming.streamed_layers == (30, 48)
+    assert plan.hardware.sharding.world_size == 2
+    turned = request("qwen2.5-14b", *UNLIKE, length=4096, pins=Pins(streamed_layers=(48, 30)))
+    found = choose(turned).best
+    assert found.hardware.base.quantization is not None
+    found = evaluate(turned, changed(plan.hardware, streamed_layers=(48, 30)))
+    assert found.verdict is Verdict.DOES_NOT_FIT
+    assert found.free_bytes == ELEVEN.free_bytes
+    assert found.memory.process_bytes.expected > ELEVEN.free_bytes
+
+
+ORDER = {"streamed_layers": (30, 48)}

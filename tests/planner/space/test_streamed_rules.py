@@ -67,3 +67,15 @@ def test_dora_beside_streamed_layers_passes() -> None:
     dora = request("qwen2.5-0.5b", HOPPER, finetuning_type=FinetuningType.DORA)
     assert refusal(dora, STREAMED) is None
     assert refusal(request("qwen2.5-0.5b", HOPPER), HardwareSettings()) is None
+
+
+def test_numbers_for_other_gpus_than_the_plan_uses_are_refused() -> None:
+    """Two numbers are of two GPUs, on each machine."""
+    asked = request("qwen2.5-0.5b", HOPPER, HOPPER)
+    unlike = changed(STREAMED, streamed_layers=(8, 9))
+    found = refusal(asked, unlike)
+    assert found is not None
+    assert refusal_sentence(found) == (
+        "--streamed-layers 8,9 names 2 GPUs, and the plan would use 1"
+    )
+    assert refusal(asked, changed(unlike, world_size=2)) is None

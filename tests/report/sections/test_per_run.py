@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from memory_models.settings import BatchLayout
+from memory_models.settings import BatchLayout, from_flat
 from tests.support.hand_made import changed, trained
 from tsplanner.planner.plan import Corrections
 from tsplanner.planner.settings import HardwareSettings
@@ -97,3 +97,11 @@ def test_a_packed_plan_shows_its_budget() -> None:
     assert "packed up to 4,096 positions" in english
     assert "micro-batch" not in english
     assert "至多 4,096 个位置" in chinese
+
+
+def test_unlike_numbers_of_streamed_layers_are_told_in_both_languages() -> None:
+    """Both numbers, in the order of the GPUs."""
+    unlike = from_flat(HardwareSettings, streamed_layers=(20, 40), world_size=2)
+    english, chinese = (translate(settings(unlike), language) for language in Language)
+    assert "bf16 · DDP x2 + 20/40 layers streamed · " in english
+    assert "bf16 · DDP x2 + 20/40 层流式加载 · " in chinese

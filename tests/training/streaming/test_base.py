@@ -80,3 +80,17 @@ def test_memory_that_cannot_be_locked_half_way_is_told_in_one_sentence(
     with pytest.raises(TsplannerError, match=r"^The driver could not lock it\.$"):
         StreamedBase(plan(tmp_path, 3), CPU)
     assert len(locked) == 1
+
+
+def test_a_process_streams_the_layers_that_the_plan_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three layers the first process keeps two, the second one."""
+    given = plan(tmp_path)
+    given = tiny.with_hardware(given, streamed_layers=(1, 2), world_size=2)
+    for process, streamed in enumerate(([2], [1, 2])):
+        monkeypatch.setenv("LOCAL_RANK", str(process))
+        found = StreamedBase(given, CPU)
+        assert sorted(found.slabs) == streamed
+        # Both processes stream layer 2, which the first one fills.
+        assert found.filled_by == {2: 0, 1: 1}

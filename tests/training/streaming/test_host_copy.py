@@ -23,9 +23,10 @@ PROCESS = f"""
 import json, os, re, sys, torch.distributed as dist
 from tsplanner.training.streaming.host_copy import HostCopy
 dist.init_process_group("gloo")
-copy = HostCopy(2 * {SIZE}, lock=False)
-regions = [copy.region({SIZE}) for _ in range(2)]
-if copy.fills:
+fills = dist.get_rank() == 0
+copy = HostCopy({{0: {SIZE}, 1: {SIZE}}}, lock=False)
+regions = [copy.region(place, {SIZE}, fills=fills) for place in range(2)]
+if fills:
     for place, region in enumerate(regions):
         region.bytes.fill_(place + 1)
 copy.filled()
@@ -44,9 +45,10 @@ HALF_WAY = f"""
 import sys, torch.distributed as dist
 from tsplanner.training.streaming.host_copy import HostCopy
 dist.init_process_group("gloo")
-copy = HostCopy(2 * {SIZE}, lock=False)
-regions = [copy.region({SIZE}) for _ in range(2)]
-if copy.fills:
+fills = dist.get_rank() == 0
+copy = HostCopy({{0: {SIZE}, 1: {SIZE}}}, lock=False)
+regions = [copy.region(place, {SIZE}, fills=fills) for place in range(2)]
+if fills:
     regions[0].bytes.fill_(1)
     print("half", flush=True)
     sys.stdin.readline()
@@ -59,14 +61,15 @@ from pathlib import Path
 import torch, torch.distributed as dist
 from tests.training.streaming.test_reading import wide_base
 dist.init_process_group("gloo")
-found, added = wide_base(Path(sys.argv[1]), "fp16", "none")
+numbers = tuple(map(int, sys.argv[2].split(",")))
+found, added = wide_base(Path(sys.argv[1]), "fp16", "none", numbers)
 parts = open("/proc/self/smaps").read().split("VmFlags")
 own = [part for part in parts if "memfd:tsplanner" in part]
 shares = sum(int(re.search(r"Pss: +([0-9]+) kB", part)[1]) for part in own) * 1024
 last = max(found.slabs)
 mean = float(found.slabs[last].places[0].of(found.slabs[last].host).float().mean())
 dist.barrier()
-print(json.dumps([shares, added, sum(slab.size for slab in found.slabs.values()), mean]))
+print(json.dumps([shares, added, [slab.size for slab in found.slabs.values()], mean]))
 sys.stdout.flush()
 dist.barrier()
 """
@@ -107,10 +110,9 @@ def start(
 
 def test_a_process_alone_has_regions_of_its_own() -> None:
     """There is nobody to share with."""
-    copy = HostCopy(8192, lock=False)
-    assert copy.fills
+    copy = HostCopy({0: 4096, 1: 4096}, lock=False)
     assert not copy.shared
-    one, other = copy.region(4096), copy.region(4096)
+    one, other = (copy.region(place, 4096, fills=True) for place in range(2))
     one.bytes.fill_(1)
     assert not other.bytes.any()
     copy.filled()
@@ -157,19 +159,28 @@ def test_where_the_one_that_fills_is_gone_half_way_the_other_ends_and_nothing_is
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory files are of Linux")
-def test_two_bases_that_are_cast_on_their_way_are_one_on_the_host(tmp_path: Path) -> None:
-    """384 MiB in fp16 from files in bf16: what the two processes add together is that and 5 %."""
+@pytest.mark.parametrize(("numbers", "held"), [((12, 12), 12), ((5, 6), 8)])
+def test_two_bases_that_are_cast_on_their_way_are_one_on_the_host(
+    tmp_path: Path, numbers: tuple[int, int], held: int
+) -> None:
+    """384 MiB in fp16 from files in bf16: what the two processes add together is that and 5 %.
+
+    Of twelve layers one process keeps 0, 1, 3, 5, 6, 8 and 10, the other every second one: without
+    the four that both keep the copy has eight, which either fills in part.
+    """
     from tests.training.streaming.test_reading import write_wide
 
     write_wide(tmp_path / "wide")
     port = free_port()
-    arguments = (str(tmp_path / "wide"),)
+    arguments = (str(tmp_path / "wide"), ",".join(map(str, numbers)))
     both = [start(rank, port, BASES, arguments) for rank in range(2)]
     answers = [each.communicate(timeout=240) for each in both]
     assert [each.returncode for each in both] == [0, 0], answers
     found = [json.loads(out.splitlines()[-1]) for out, _ in answers]
-    size = found[0][2]
+    assert [len(slabs) for _, _, slabs, _ in found] == list(numbers)
+    layer = found[0][2][0]
     assert [mean for *_, mean in found] == pytest.approx([0.01, 0.01], rel=1e-3)
-    assert sum(shares for shares, *_ in found) == pytest.approx(size, rel=0.01)
-    # What each has of its own, beyond the copy that it maps.
-    assert sum(added - size for _, added, *_ in found) < 0.05 * size + 48 * MIB
+    assert sum(shares for shares, *_ in found) == pytest.approx(held * layer, rel=0.01)
+    # What each has of its own, beyond the layers that it keeps and the copy that it maps.
+    whole = 12 * layer
+    assert sum(added - whole for _, added, *_ in found) < 0.05 * whole + 48 * MIB

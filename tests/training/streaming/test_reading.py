@@ -80,8 +80,10 @@ def write_wide(folder: Path) -> int:
     return inside
 
 
-def wide_base(folder: Path, dtype: str, form: str) -> tuple[StreamedBase, int]:
-    """The base with all layers streamed, and the bytes that it adds to this process."""
+def wide_base(
+    folder: Path, dtype: str, form: str, numbers: int | tuple[int, ...] = LAYERS
+) -> tuple[StreamedBase, int]:
+    """The base with so many layers streamed, and the bytes that it adds to this process."""
     made = tiny.plan(folder.parent / f"tiny-{os.getpid()}")
     config = wide_config()
     model = replace(
@@ -102,7 +104,10 @@ def wide_base(folder: Path, dtype: str, form: str) -> tuple[StreamedBase, int]:
     StreamedBase(small, torch.device("cpu"))
     reset_resident_peak()
     before = resident_bytes()
-    wide = tiny.with_hardware(replace(small, model=model), streamed_layers=LAYERS)
+    processes = len(numbers) if isinstance(numbers, tuple) else 1
+    wide = tiny.with_hardware(
+        replace(small, model=model), streamed_layers=numbers, world_size=processes
+    )
     found = StreamedBase(wide, torch.device("cpu"))
     return found, resident_bytes() - before
 

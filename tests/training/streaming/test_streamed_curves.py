@@ -153,17 +153,33 @@ def test_fp16_with_a_scaled_loss_steps_as_on_a_resident_base(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "base",
-    [{}, {"quantization": Quantization.NF4_DQ}, {"stream_from_files": True}],
-    ids=["plain", "nf4-dq", "from files"],
+    [
+        {},
+        {"quantization": Quantization.NF4_DQ},
+        {"stream_from_files": True},
+        {"streamed_layers": (1, 3), "host_checkpoints": True},
+        {"streamed_layers": (3, 2), "quantization": Quantization.NF4_DQ},
+        {"streamed_layers": (2, 1), "stream_from_files": True},
+    ],
+    ids=[
+        "plain",
+        "nf4-dq",
+        "from files",
+        "one layer and three",
+        "three layers and two, nf4-dq",
+        "two layers and one, from files",
+    ],
 )
 def test_two_processes_learn_what_one_learns(tmp_path: Path, base: dict[str, Any]) -> None:
-    """Each streams for its own rows; the adapters' gradients are joined once per step."""
+    """Each streams for its own rows, as many layers as the plan says of it; the adapters' gradients
+    are joined once per step.
+    """
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
     one = {"micro_batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": True}
     form = {"quantization": base.get("quantization"), "upcast_unquantized": False}
     resident = tiny.with_hardware(plan, **one, **form)
     two = {"world_size": 2, "gradient_accumulation_steps": 2, "streamed_layers": 3}
-    streamed = tiny.with_hardware(resident, **two, **base)
+    streamed = tiny.with_hardware(resident, **{**two, **base})
     expected, record = curve(resident, tmp_path / "one")
     losses, held_out = launched(streamed, tmp_path / "two")
     assert losses == pytest.approx(expected, abs=2e-4)

@@ -18,7 +18,7 @@ from tsplanner.commands.inputs.values import (
     ALL,
     NONE,
     budget,
-    count,
+    counts,
     layers,
     names,
     path,
@@ -74,9 +74,9 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("offload_param", **on_off)
     pin(
         "streamed_layers",
-        " [as few as fit, where the base does not; 0: none]",
-        type=count,
-        metavar="N",
+        "; N,N: of each GPU [as few as fit, where the base does not; 0: none]",
+        type=counts,
+        metavar="N|N,N",
     )
     pin("host_checkpoints", **on_off)
     pin("stream_from_files", " [off, where the host has room]", **on_off)
@@ -117,7 +117,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "fsdp": bool,
     "offload_optimizer": bool,
     "offload_param": bool,
-    "streamed_layers": int,
+    "streamed_layers": lambda given: given,
     "host_checkpoints": bool,
     "stream_from_files": bool,
     "passes_together": int,

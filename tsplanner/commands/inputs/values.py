@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
+from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization, Streaming
 from memory_models.units import GIB, MIB
 from tsplanner.errors import did_you_mean, quoted
 
@@ -134,6 +134,15 @@ def positive(text: str, least: int = 1) -> int:
 def count(text: str) -> int:
     """An integer that is not below zero."""
     return positive(text, least=0)
+
+
+def counts(text: str) -> int | tuple[int, ...]:
+    """Layers to stream: an integer that is not below zero, or one for each GPU."""
+    try:
+        found = Streaming(streamed_layers=tuple(count(word) for word in text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return found.streamed_layers
 
 
 def path(text: str) -> Path:

@@ -15,6 +15,7 @@ from tsplanner.datasets.records import LossOn
 TEXT = {"type": "string"}
 INTEGER = {"type": "integer"}
 NUMBER = {"type": "number"}
+COUNT = {"type": "integer", "minimum": 0}
 NAMES = {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
 TYPES: dict[object, dict[str, Any]] = {
     None: TEXT,
@@ -22,8 +23,9 @@ TYPES: dict[object, dict[str, Any]] = {
     float: NUMBER,
     values.positive: {"type": "integer", "minimum": 1},
     values.cutoff: {"type": "integer", "minimum": 16},
-    values.count: {"type": "integer", "minimum": 0},
-    values.seed: {"type": "integer", "minimum": 0},
+    values.count: COUNT,
+    values.counts: {"anyOf": [COUNT, {"type": "array", "items": COUNT}]},
+    values.seed: COUNT,
     values.positive_float: {"type": "number", "exclusiveMinimum": 0},
     values.not_negative: {"type": "number", "minimum": 0},
     values.number_of_epochs: {"type": "number", "exclusiveMinimum": 0},

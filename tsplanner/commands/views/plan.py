@@ -136,7 +136,8 @@ def print_verdict(
     screen.line(f"{word:<9}{settings_line(plan)}", style)
     process = plan.memory.process_bytes
     error = plan.time.step_seconds * plan.time.relative_error
-    where = "" if plan.hardware.accelerator == "cpu" else " per card"
+    where = " on the tightest card" if plan.hardware.streaming.differs else " per card"
+    where = "" if plan.hardware.accelerator == "cpu" else where
     screen.line(
         f"         peak {format_gib(process.expected)} GiB{where} "
         f"(95 %: {format_gib(process.upper)})   ·   "

@@ -68,12 +68,12 @@ def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
 
 
 def _cards(machine: Machine) -> list[str]:
-    """Each kind of card with its memory and its precision."""
-    kinds: dict[str, list[Device]] = {}
+    """Each kind and size of card with its memory and its precision."""
+    kinds: dict[tuple[str, int], list[Device]] = {}
     for device in machine.devices:
-        kinds.setdefault(device.name, []).append(device)
+        kinds.setdefault((device.name, device.total_bytes), []).append(device)
     parts = []
-    for name, cards in kinds.items():
+    for (name, _), cards in kinds.items():
         free = min(card.free_bytes for card in cards)
         major, minor = cards[0].compute_capability
         precision = "bf16" if cards[0].has_bf16 else "fp16, no FlashAttention-2"

@@ -86,6 +86,12 @@ REMARKS: dict[RemarkKind, Words] = {
         "下需 {link:.1f} 秒{link_basis}，{work:.1f} 秒的计算要等待链路 {waits:.1f} 秒；"
         "更大的 --effective-batch 可掩盖更多",
     ),
+    RemarkKind.STREAMED_GPU: (
+        "GPU {place} ({name}) streams {layers:layer} and holds {needs:.1f} GiB (95 %: "
+        "{upper:.1f}) of {free:.1f} free",
+        "GPU {place}（{name}）流式加载 {layers} 层，占用 {needs:.1f} GiB（95 %：{upper:.1f}），"
+        "空闲 {free:.1f} GiB",
+    ),
     RemarkKind.PACKED: (
         "rows are packed: padded, {padding:.0f} % of the positions would be padding, and a step "
         "would take {gain:.1f}x as long (micro-batch {micro})",

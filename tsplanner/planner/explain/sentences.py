@@ -121,6 +121,8 @@ def pin_words(pins: Pins, names: Sequence[str]) -> str:
     for name in names:
         value = pins.get(name)
         shown = {True: "on", False: "off", None: "none"}.get(value, value)
+        if isinstance(value, tuple):
+            shown = ",".join(map(str, value))
         # 1 and 0 equal True and False, and are numbers all the same.
         shown = value if isinstance(value, int) and not isinstance(value, bool) else shown
         words.append(f"--{FLAG_OF_SETTING.get(name, name).replace('_', '-')} {shown}")
@@ -171,7 +173,7 @@ def _streamed(hardware: HardwareSettings, language: str) -> str:
     if not streaming.streams:
         return ""
     phrase = Phrase.STREAMED_FROM_FILES if streaming.stream_from_files else Phrase.STREAMED
-    return sentence(phrase, {"layers": streaming.streamed_layers}, language)
+    return sentence(phrase, {"layers": streaming.shown}, language)
 
 
 def _offload(hardware: HardwareSettings, language: str) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from memory_models.device import Device
 from memory_models.states.streamed import crossing_bytes
+from memory_models.units import GIB
 from tsplanner.planner.devices import used_devices
-from tsplanner.planner.evaluate import Evaluated, rates_for
+from tsplanner.planner.evaluate import Evaluated, processes, rates_for
 from tsplanner.planner.explain.reasons import Data, LinkBasis, Remark, RemarkKind, StreamSource
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.settings import training_settings
+from tsplanner.planner.settings import HardwareSettings, training_settings
 
 WORTH_SAYING = 0.02
 """Share of the work from which waiting for the link is said to cost time."""
@@ -42,7 +43,7 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
             measured = request.machine.host.disk_read_bytes_per_second is not None
             rate, basis = disk, LinkBasis.MEASURED if measured else LinkBasis.STATED
     data: Data = {
-        "layers": hardware.streaming.streamed_layers,
+        "layers": hardware.streaming.shown,
         "total": request.architecture.num_hidden_layers,
         "moved": time.link.groups * crossing_bytes(request.architecture, states) / 1e9,
         "link": 2 * (time.link.groups * time.link.weights + time.link.inputs),
@@ -55,3 +56,22 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
         yield Remark(kind=RemarkKind.STREAMED, data=data)
     else:
         yield Remark(kind=RemarkKind.STREAMED_WAITS, data=data | {"waits": time.exposed})
+    if hardware.streaming.differs:
+        yield from _of_each_gpu(request, hardware)
+
+
+def _of_each_gpu(request: PlanRequest, hardware: HardwareSettings) -> Iterator[Remark]:
+    """What every GPU holds, where they stream unlike numbers of layers."""
+    used = used_devices(request.machine, hardware)
+    places = hardware.devices or range(len(used))
+    for needs, device, place in zip(processes(request, hardware), used, places, strict=True):
+        found = needs.memory.process_bytes
+        data: Data = {
+            "place": place,
+            "name": device.name,
+            "layers": hardware.streaming.numbers[needs.process],
+            "needs": found.expected / GIB,
+            "upper": found.upper / GIB,
+            "free": needs.free_bytes / GIB,
+        }
+        yield Remark(kind=RemarkKind.STREAMED_GPU, data=data)

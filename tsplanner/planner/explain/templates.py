@@ -217,6 +217,10 @@ RULES: dict[RuleName, Words] = {
         "to be streamed: {wanted:layer}; the model has {have}",
         "要求流式加载 {wanted} 层，模型只有 {have} 层",
     ),
+    RuleName.STREAMED_PROCESSES: (
+        "--streamed-layers {numbers} names {named:GPU}, and the plan would use {used}",
+        "--streamed-layers {numbers} 指定了 {named} 张 GPU，而方案会使用 {used} 张",
+    ),
     RuleName.PACKED_FAMILY: (
         "rows of {model_type} are not packed: its layers have no formula that shows them apart",
         "{model_type} 的样本不能打包：它的层没有公式能表明样本彼此独立",

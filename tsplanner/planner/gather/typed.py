@@ -95,6 +95,8 @@ def _refusal(key: str, kind: Any, value: object) -> str:
     if key == "lora_target":
         return f"lora_target must be a list of module names or {ALL_LINEAR}, not {quoted(value)}"
     words = TYPE_WORDS.get(wanted[0], "a string")
+    if any(get_origin(member) is tuple for member in wanted[1:]):
+        words += " or a list of them"
     return f"{key} must be {words}, not {quoted(value)}"
 
 

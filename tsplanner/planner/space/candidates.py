@@ -107,6 +107,10 @@ def _groups(request: PlanRequest) -> Iterator[Group]:
     if request.pins.get("fsdp") and max(sizes) > 1:
         # One GPU has nobody to share with, which nobody needs to read where there are more.
         sizes = [each for each in sizes if each > 1]
+    layers = request.pins.get("streamed_layers")
+    if isinstance(layers, tuple) and len(layers) * machine.nodes in sizes:
+        # A number of layers for each GPU says how many GPUs are used.
+        sizes = [len(layers) * machine.nodes]
     for world, nodes in product(sizes, sorted({1, machine.nodes})):
         each = world // nodes
         if request.learning.optimization.effective_batch_size % world or world % nodes:

@@ -23,7 +23,7 @@ def fsdp_setting(request: PlanRequest, hardware: HardwareSettings) -> Data | Non
         f"--finetuning-type {method.finetuning_type}": method.trains_base,
         "--world-size 1": hardware.sharding.world_size == 1,
         f"--quantization {quantization}": quantization in NOT_SLICED,
-        f"--streamed-layers {hardware.streaming.streamed_layers}": hardware.streaming.streams,
+        f"--streamed-layers {hardware.streaming.words}": hardware.streaming.streams,
         f"--lora-target {method.lora_target}": bool(experts),
         "--trust-remote-code": request.model.trust_remote_code,
     }

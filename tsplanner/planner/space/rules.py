@@ -35,6 +35,7 @@ from tsplanner.planner.space.streamed_rules import (
     streamed_family,
     streamed_method,
     streamed_number,
+    streamed_processes,
     streamed_setting,
     streamed_vocabulary,
 )
@@ -274,6 +275,7 @@ RULES = (
     Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
     Rule(name=RuleName.STREAMED_FAMILY, check=streamed_family, about=STREAMED),
     Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
+    Rule(name=RuleName.STREAMED_PROCESSES, check=streamed_processes, about=STREAMED),
     Rule(name=RuleName.FSDP_SETTING, check=fsdp_setting, about=frozenset({"fsdp"})),
     Rule(name=RuleName.EIGHT_BIT_CAPABILITY, check=eight_bit_capability, about=QUANTIZATION),
     Rule(name=RuleName.EIGHT_BIT_DTYPE, check=eight_bit_dtype, about=QUANTIZATION),

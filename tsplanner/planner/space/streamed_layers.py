@@ -1,7 +1,8 @@
 """How many layers to stream: as few as fit.
 
 Memory of the device falls with each streamed layer, while memory of the host and the time on the
-link rise. So the best number is the smallest that the device has room for.
+link rise. So the best number is the smallest that the device has room for. Where the GPUs of a
+machine are of several kinds, each kind has a number of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from itertools import product
 from memory_models.settings import BaseStorage, Sharding, Streaming, changed
 from memory_models.units import ceil_div
 from tsplanner.models.quantized import stored_base
-from tsplanner.planner.evaluate import Evaluated, lacks_host_memory
+from tsplanner.planner.devices import of_one_kind
+from tsplanner.planner.evaluate import VERDICTS, Evaluated, lacks_host_memory
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.space.checkpointed_layers import Estimate
 
@@ -66,7 +68,7 @@ def with_fewest(
     It does where the work waits for the link, or where the memory of the host is short.
     """
     return [
-        fewest_streamed(request, most_together(request, found, estimate), estimate)
+        fewest_alike(request, most_together(request, found, estimate), estimate)
         if found.time.exposed or lacks_host_memory(found)
         else found
         for found in evaluated
@@ -85,13 +87,41 @@ def most_together(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -
 
 
 def fewest_streamed(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evaluated:
-    """The candidate with the fewest streamed layers for which the device surely has room."""
-    low, high, best = 0, chosen.hardware.streaming.streamed_layers, chosen
+    """The candidate with the fewest streamed layers on every GPU for which it surely has room."""
+    best = fewest_alike(request, chosen, estimate)
+    kinds = of_one_kind(request.machine, best.hardware)
+    if len(kinds) > 1 and best.hardware.streaming.streams:
+        for kind in kinds:
+            found = _fewest(request, best, estimate, kind)
+            # Other layers stay on each kind, so that the host may hold more of them in all.
+            if VERDICTS.index(found.verdict) <= VERDICTS.index(best.verdict):
+                best = found
+    return best
+
+
+def fewest_alike(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evaluated:
+    """The candidate with the fewest streamed layers, as many on every GPU.
+
+    The GPU with the least room decides on the step as well, so that this number is enough to
+    compare candidates.
+    """
+    every = range(chosen.hardware.sharding.processes_per_node)
+    return _fewest(request, chosen, estimate, every)
+
+
+def _fewest(
+    request: PlanRequest, chosen: Evaluated, estimate: Estimate, processes: Iterable[int]
+) -> Evaluated:
+    """The candidate with the fewest streamed layers in these processes of a machine."""
+    hardware, best = chosen.hardware, chosen
+    numbers = dict(enumerate(hardware.streaming.numbers_of(hardware.sharding.processes_per_node)))
+    low, high = 0, max(numbers[process] for process in processes)
     if not high or STREAMED_LAYERS in request.pins or not _has_room(chosen):
         return chosen
     while high - low > 1:
         number = (low + high) // 2
-        found = estimate(changed(chosen.hardware, streamed_layers=number))
+        tried = numbers | dict.fromkeys(processes, number)
+        found = estimate(changed(hardware, streamed_layers=tuple(tried.values())))
         if _has_room(found):
             best, high = found, number
         else:

@@ -51,5 +51,13 @@ def streamed_family(request: PlanRequest, hardware: HardwareSettings) -> Data | 
 
 def streamed_number(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     """More layers than the model has."""
-    wanted, have = hardware.streaming.streamed_layers, request.architecture.num_hidden_layers
+    wanted, have = hardware.streaming.most, request.architecture.num_hidden_layers
     return {"wanted": wanted, "have": have} if wanted > have else None
+
+
+def streamed_processes(_: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    """Numbers of layers for another number of processes."""
+    streaming, used = hardware.streaming, hardware.sharding.processes_per_node
+    if not streaming.differs or len(streaming.numbers) == used:
+        return None
+    return {"numbers": streaming.words, "named": len(streaming.numbers), "used": used}

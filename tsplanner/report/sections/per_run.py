@@ -236,7 +236,7 @@ def settings(hardware: HardwareSettings) -> Text:
         checkpoints = "checkpoints_some" if some else "checkpoints_all"
     return words(
         "plan_settings",
-        family=describe(hardware),
+        family=Both(english=describe(hardware), chinese=describe(hardware, CHINESE)),
         layout=_layout(hardware.batch),
         effective=str(hardware.effective_batch_size),
         checkpoints=words(checkpoints, layers=str(hardware.batch.checkpointed_layers)),

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from memory_models.settings import Streaming, resident_layers
-from memory_models.units import round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
+from tsplanner.training import distributed
 from tsplanner.training.adapters import decoder_layers
 from tsplanner.training.model import (
     BASE_SEED,
@@ -39,7 +39,6 @@ from tsplanner.training.streaming.reading import (
     let_go_of_what_was_read,
     read_by_layer,
 )
-from tsplanner.training.streaming.regions import PAGE_BYTES
 from tsplanner.training.streaming.slabs import Slab, homes_of
 
 HOST = torch.device("cpu")
@@ -58,11 +57,15 @@ class StreamedBase:
         is not enough, or cannot be locked.
         """
         self.hardware = plan.hardware
-        self.streaming: Streaming = plan.hardware.streaming
+        self.process = distributed.local_rank()
+        self.streaming: Streaming = plan.hardware.streaming.of_process(self.process)
+        """How this process streams; others of its host may stream other numbers of layers."""
         self.device = device
         self.dtype = DTYPES[plan.hardware.base.model_dtype]
         self.streamed: set[int] = set()
-        """Places of the layers that are in host memory."""
+        """Places of the layers that this process streams."""
+        self.filled_by: dict[int, int] = {}
+        """Places of the layers in the host's copy, each with the process that fills it."""
         self.packed: set[str] = set()
         """Names of the linears that are still to be quantised."""
         self.constants: list[tuple[nn.Module, str, torch.Tensor]] = []
@@ -166,19 +169,23 @@ class StreamedBase:
             return
         # Packed layers are smaller, but for those that are all constants. What is not written of
         # the room takes no memory.
-        sizes = [Slab(homes_of(each), self.device).size for _, each in self._streamed(model)]
-        size = sum(round_up(each, PAGE_BYTES) for each in sizes)
-        size *= 1 if self.hardware.base.quantization is None else 2
-        self.copy = HostCopy(size, lock=self.device.type == "cuda")
+        times = 1 if self.hardware.base.quantization is None else 2
+        _, layers = decoder_layers(model)
+        self.filled_by = self.hardware.streaming.on_host(len(layers))
+        rooms = {
+            place: times * Slab(homes_of(layers[place]), self.device).size
+            for place in sorted(self.filled_by)
+        }
+        self.copy = HostCopy(rooms, lock=self.device.type == "cuda")
 
     def _streamed(self, model: nn.Module) -> Iterator[tuple[int, nn.Module]]:
         _, layers = decoder_layers(model)
-        if self.streaming.streamed_layers > len(layers):
+        if self.streaming.most > len(layers):
             raise TsplannerError(
-                f"The plan streams {self.streaming.streamed_layers} layers and the model has "
+                f"The plan streams {self.streaming.most} layers and the model has "
                 f"{len(layers)}: plan again with at most as many --streamed-layers."
             )
-        kept = resident_layers(len(layers), self.streaming.streamed_layers)
+        kept = resident_layers(len(layers), self.streaming.most)
         known: set[int] = set()
         for index, layer in enumerate(layers):
             own = {id(each) for each in layer.parameters()}
@@ -202,7 +209,8 @@ class StreamedBase:
             return
         slab = Slab(homes_of(layer), self.device)
         assert self.copy is not None
-        slab.adopt(self.copy.region(slab.size), fill=self.copy.fills)
+        fills = not self.copy.shared or self.filled_by[index] == self.process
+        slab.adopt(self.copy.region(index, slab.size, fills=fills), fill=fills)
         self.slabs[index] = slab
 
     @contextmanager
