@@ -3,13 +3,14 @@
 #
 # Guess: rows laid end to end by transformers' own DataCollatorWithFlattening (positions begin anew with each
 # row, no attention mask) stay apart in gpt-oss as in every other mixture of transformers 5: without a flash
-# kernel the mask is made from the positions, also for eager attention, which is all that gpt-oss has here.
+# kernel the mask is made from the positions, also for eager attention, which gpt-oss takes on a CPU.
 #
 # Behaviour seen: its model alone does not hand the positions on to the function that makes the mask. Under
 # eager attention every packed row reads all rows before it, in its full layers and in its sliding ones.
 # Nothing is logged; the loss is that of other text, and depends on which rows were packed together. OPT,
-# Granite 4's hybrid, XGLM and BioGPT do the same (run once, not checked below). Flash kernels take their rows
-# from the positions by another way (read, not run). Way out: hand the masks over, made from the positions.
+# Granite 4's hybrid, XGLM and BioGPT do the same (run once, not checked below). Read, not run: flex attention
+# takes its mask from the same call; flash kernels find the rows by another way. Way out: hand over the masks,
+# made from the positions as below.
 #
 # Output seen (exit status 0):
 #   python 3.11.7, torch 2.13.0+cpu, transformers 5.24.0
@@ -52,7 +53,8 @@ def build(family):
 def masks(model, batch):
     made = dict(config=model.config, inputs_embeds=model.get_input_embeddings()(batch["input_ids"]),
                 attention_mask=None, cache=None, position_ids=batch["position_ids"])
-    return {"full_attention": create_causal_mask(**made), "sliding_attention": create_sliding_window_causal_mask(**made)}
+    return {"full_attention": create_causal_mask(**made),
+            "sliding_attention": create_sliding_window_causal_mask(**made)}
 
 def loss_of_last(model, rows, mask=None):
     batch = DataCollatorWithFlattening()([{"input_ids": row.tolist()} for row in rows])
@@ -70,7 +72,8 @@ first, second, last = (torch.randint(0, 64, (12,), generator=generator) for _ in
 def told(name, family, mask=None):
     model = build(family)
     alone, *behind = (loss_of_last(model, rows, mask) for rows in ([last], [first, last], [second, last]))
-    print(f"{name}: loss of the second row alone {alone:.4f}, behind row A {behind[0]:.4f}, behind row B {behind[1]:.4f}")
+    print(f"{name}: loss of the second row alone {alone:.4f}, "
+          f"behind row A {behind[0]:.4f}, behind row B {behind[1]:.4f}")
     return max(abs(found - alone) for found in behind) < 1e-4
 
 print(f"python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}")
