@@ -4,17 +4,18 @@
 # Guess: the peak of resident memory of the worker itself. It is a program of its own, not a fork that goes
 # on, and getrusage(RUSAGE_SELF) in it, RUSAGE_CHILDREN and wait4 in its parent speak of that process.
 #
-# Behaviour seen: it is the larger of the worker's peak and its parent's size at the start. Linux keeps the
-# mark over exec: what stood in the child before, a copy of the parent or the parent's own memory (vfork),
-# counts. A worker of 10 MiB started by a process that holds a model of 1 GiB says 1 GiB; a measurement of
-# several settings by fresh processes gives them all one figure. psutil.memory_info() has no peak on Linux.
-# Way out: VmHWM of /proc/self/status in the worker, which begins anew with exec; or a small process between.
+# Behaviour seen: it is the larger of the worker's peak and its parent's, also of memory that the parent has
+# given back by then. Linux keeps the mark over exec, and before exec the child lives in its parent's memory
+# (vfork; after a plain fork in a copy of it). A worker of 10 MiB whose parent once held 512 MiB says 524 MiB,
+# so settings that are measured by fresh processes of one parent all get the largest figure seen so far.
+# psutil.memory_info() has no peak on Linux. Way out: VmHWM of /proc/self/status in the worker, which begins anew with exec; or a small process between.
 #
 # Output seen (exit status 0; figures of one interpreter without imports):
 #   python 3.11.7, psutil 7.2.2
 #   started by a small process: the worker's ru_maxrss 12 MiB, VmHWM 10 MiB
 #   started by one that holds 512 MiB: the worker's ru_maxrss 524 MiB, VmHWM 10 MiB; its parent's
 #   RUSAGE_CHILDREN 524 MiB; resident now by psutil 10 MiB
+#   started after these were given back: the worker's ru_maxrss 524 MiB, VmHWM 10 MiB
 #
 # Needs Linux and a pip index; no GPU.
 # Exits 0 only if the worker's ru_maxrss follows its parent and VmHWM does not.
@@ -50,6 +51,10 @@ held = bytearray(512 << 20)
 large = worker()
 print(f"started by one that holds 512 MiB: the worker's ru_maxrss {large[0]} MiB, VmHWM {large[1]} MiB; its parent's\n"
       f"RUSAGE_CHILDREN {large[3]} MiB; resident now by psutil {large[2]} MiB")
-sys.exit(not (max(small[0], small[1], large[1], large[2]) < 100 and min(large[0], large[3]) > 512))
+del held
+after = worker()
+print(f"started after these were given back: the worker's ru_maxrss {after[0]} MiB, VmHWM {after[1]} MiB")
+own, parents = (small[0], small[1], large[1], large[2], after[1]), (large[0], large[3], after[0])
+sys.exit(not (max(own) < 100 and min(parents) > 512))
 PYTHON
 "$work/venv/bin/python" "$work/check.py" "$work"
