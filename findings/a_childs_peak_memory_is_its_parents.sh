@@ -8,7 +8,8 @@
 # given back by then. Linux keeps the mark over exec, and before exec the child lives in its parent's memory
 # (vfork; after a plain fork in a copy of it). A worker of 10 MiB whose parent once held 512 MiB says 524 MiB,
 # so settings that are measured by fresh processes of one parent all get the largest figure seen so far.
-# psutil.memory_info() has no peak on Linux. Way out: VmHWM of /proc/self/status in the worker, which begins anew with exec; or a small process between.
+# psutil.memory_info() has no peak on Linux. Way out: VmHWM of /proc/self/status in the worker, which begins
+# anew with exec.
 #
 # Output seen (exit status 0; figures of one interpreter without imports):
 #   python 3.11.7, psutil 7.2.2
