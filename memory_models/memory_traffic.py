@@ -51,6 +51,14 @@ class Traffic(NamedTuple):
 
     bytes: int
     tensors: int
+    plain_bytes: int = 0
+    """Of these, bytes of the head and the plain loss, which no kernels of ours take part in."""
+    plain_tensors: int = 0
+
+    def shared(self, of_bytes: float, of_tensors: float) -> tuple[float, float]:
+        """Bytes and tensors, if kernels leave such shares of what is not the plain loss."""
+        bytes_ = self.plain_bytes + (self.bytes - self.plain_bytes) * of_bytes
+        return bytes_, self.plain_tensors + (self.tensors - self.plain_tensors) * of_tensors
 
 
 def _written(*events: Events) -> BytesWritten:
@@ -136,7 +144,8 @@ def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
         tensors += count * forward.tensors + working * backward.tensors
     head = lm_head_written(architecture, settings.head)
     if settings.kernels.loss_kernel is LossKernel.PLAIN:
-        return Traffic(size + head.bytes(n, 0), tensors + head.tensors)
+        loss = head.bytes(n, 0)
+        return Traffic(size + loss, tensors + head.tensors, loss, head.tensors)
     rows = fused_rows(architecture, settings)
     chunks = ceil_div(n, max(1, rows))
     # The program holds the tensors of one chunk, so the traffic of all chunks is added here.
@@ -156,7 +165,8 @@ def forward_traffic(architecture: Architecture, settings: TrainingSettings) -> T
         tensors += count * forward.tensors
     events, _ = lm_head_events(architecture, settings.head, accumulates=False, first=False)
     head = _written(events)
-    units = fused_rows(architecture, settings)
     if settings.kernels.loss_kernel is LossKernel.PLAIN:
-        units = 0
+        loss = head.bytes(n, 0)
+        return Traffic(size + loss, tensors + head.tensors, loss, head.tensors)
+    units = fused_rows(architecture, settings)
     return Traffic(size + head.bytes(n, units), tensors + head.tensors)

@@ -1,8 +1,8 @@
 """How much speed the planner leaves on the table, against whole grids measured on an H200.
 
-    python benchmarks/plan_quality/regret.py cases --output benchmarks/data/cases/h200_regret.jsonl
-    python benchmarks/collect/measure_steps.py --cases benchmarks/data/cases/h200_regret.jsonl --output DIR
-    python benchmarks/plan_quality/regret.py report benchmarks/data/measurements/regret_h200_2026-11-23.json
+    python benchmarks/plan_quality/regret.py cases --output benchmarks/data/cases/h200_regret_compiled.jsonl
+    python benchmarks/collect/measure_steps.py --cases benchmarks/data/cases/h200_regret_compiled.jsonl --output DIR
+    python benchmarks/plan_quality/regret.py report benchmarks/data/measurements/regret_compiled_h200_2026-11-30.json
 
 A grid is every candidate of the planner for one model, length and method on one GPU at effective
 batch 16; smaller cards are caps on its memory. Of a grid and a cap, regret is 1 - chosen / best
@@ -32,7 +32,7 @@ from benchmarks.plan_quality.regret_grids import (
     tables,
     worth_running,
 )
-from memory_models.settings import from_flat
+from memory_models.settings import DecoderKernels, from_flat
 from memory_models.units import GIB
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.plan import Plan
@@ -139,7 +139,8 @@ class Line:
 
 def play(grid: Grid, table: Table, cap_gib: int, best: float) -> Line:
     """Ask the planner, with and without probes."""
-    request = request_of(grid, cap_gib)
+    compiled = {hardware.kernels.decoder_kernels is DecoderKernels.COMPILED for hardware in table}
+    request = request_of(grid, cap_gib, compiler=True in compiled)
     chosen = choose(request).plan.hardware
     evaluated, _ = evaluate_all(request)
     done = search(request, evaluated, looked_up(table, cap_gib), BUDGET_SECONDS, lambda: 0.0)

@@ -71,16 +71,17 @@ GRIDS = (
 )
 
 
-def card(cap_gib: int) -> Machine:
-    """One H200 with no more memory than that."""
+def card(cap_gib: int, *, compiler: bool = True) -> Machine:
+    """One H200 with no more memory than that; ``compiler``: with Triton."""
     h200: Device = replace(parse_gpus("H200")[0], total_bytes=cap_gib * GIB)
     h200 = replace(h200, free_bytes=cap_gib * GIB)
     host = Host(total_bytes=256 * GIB, available_bytes=240 * GIB, cpu_count=16)
-    return Machine(name="h200", devices=(h200,), host=host, packages=("bitsandbytes", "triton"))
+    packages = ("bitsandbytes", "triton") if compiler else ("bitsandbytes",)
+    return Machine(name="h200", devices=(h200,), host=host, packages=packages)
 
 
-def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
-    """What the planner is asked."""
+def request_of(grid: Grid, cap_gib: int, *, compiler: bool = True) -> PlanRequest:
+    """What the planner is asked; before compiled kernels it was asked without a ``compiler``."""
     source = read_model(grid.model)
     learning = from_flat(LearningSettings, finetuning_type=grid.method, cutoff_len=grid.length)
     settings = training_settings(learning, HardwareSettings(), 16)
@@ -96,7 +97,7 @@ def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
             architecture=source.architecture,
         ),
         dataset=no_dataset(grid.length),
-        machine=card(cap_gib),
+        machine=card(cap_gib, compiler=compiler),
         learning=learning,
         # No grid has runs with checkpoints of some layers only, or with weights in files. Their
         # quantised bases were measured with the unquantised parts in fp32.
@@ -182,19 +183,25 @@ Table = dict[HardwareSettings, dict[str, Any]]
 
 
 def tables(paths: Iterable[Path]) -> dict[Grid, Table]:
-    """What was measured, by grid and candidate."""
+    """What was measured, by grid and candidate, of the grids of which every case was run."""
     found: dict[Grid, Table] = {grid: {} for grid in GRIDS}
+    cut_short: set[Grid] = set()
     for path in paths:
         for row in json.loads(path.read_text())["cases"]:
-            measured = row.get("measured", {})
-            # Files of today keep what a record does, by subject.
-            measured = {**measured, **measured.get("memory", {}), **measured.get("timing", {})}
-            if measured.get("status") not in ("ok", "device_oom"):
-                continue
             case = row["case"]
             settings = case_settings(case)
             grid = Grid(case["model"], settings.sequence_length, settings.method.finetuning_type)
             hardware = split_settings(settings)[1]
-            if grid in found and hardware.effective_batch_size == 16:
+            if grid not in found or hardware.effective_batch_size != 16:
+                continue
+            measured = row.get("measured", {})
+            if not measured:
+                cut_short.add(grid)
+            # Files of today keep what a record does, by subject.
+            measured = {**measured, **measured.get("memory", {}), **measured.get("timing", {})}
+            if measured.get("status") in ("ok", "device_oom"):
                 found[grid][hardware] = measured
-    return {grid: table for grid, table in found.items() if table}
+    for grid in GRIDS:
+        if grid in cut_short:
+            print(f"{grid.name:28s} left out: time was up before all of its cases had run")
+    return {grid: table for grid, table in found.items() if table and grid not in cut_short}

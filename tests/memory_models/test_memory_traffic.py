@@ -41,3 +41,19 @@ def test_fused_loss_launches_by_the_chunk() -> None:
     """Its logits never exist whole, but are written all the same."""
     fused = traffic(TOY, changed(PLAIN, loss_kernel=LossKernel.FUSED))
     assert fused.tensors >= traffic(TOY, PLAIN).tensors
+
+
+def test_compiled_kernels_leave_the_plain_loss_as_it_is() -> None:
+    """Half of what the layers write remains of them, and all of what head and loss write."""
+    plain, fused = (
+        traffic(TOY, changed(PLAIN, loss_kernel=kernel))
+        for kernel in (LossKernel.PLAIN, LossKernel.FUSED)
+    )
+    assert 0 < plain.plain_bytes < plain.bytes
+    layers = plain.bytes - plain.plain_bytes, plain.tensors - plain.plain_tensors
+    assert plain.shared(0.5, 2.0) == (
+        plain.plain_bytes + layers[0] / 2,
+        plain.plain_tensors + 2 * layers[1],
+    )
+    # The fused loss is one of the kernels.
+    assert fused.shared(0.5, 2.0) == (fused.bytes / 2, 2 * fused.tensors)

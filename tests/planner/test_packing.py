@@ -22,6 +22,11 @@ def test_a_row_over_the_budget_goes_alone() -> None:
     assert bins([12, 5, 5], 10) == [[0], [1, 2]]
 
 
+def test_passes_come_longest_first() -> None:
+    """Processes that gather every layer together then make passes of like lengths together."""
+    assert bins([2, 9, 7, 8], 10) == [[0, 3], [1], [2]]
+
+
 @given(lengths=LENGTHS, budget=st.integers(1, 100))
 def test_every_row_goes_through_once_and_within_the_budget(lengths: list[int], budget: int) -> None:
     """Whatever the lengths, and no two passes could be one."""

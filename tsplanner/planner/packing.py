@@ -36,7 +36,8 @@ def bins(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Places of rows by pass: as few passes as best-fit decreasing finds, of at most ``budget``.
 
     ``lengths``: decoder positions per row. A row longer than the budget has a pass of its own. The
-    places within a pass are in their order, and so are the passes by their first place.
+    places within a pass are in their order. The passes come longest first, so that processes that
+    wait for each other in every layer make passes of like lengths at the same time.
     """
     found: list[list[int]] = []
     rooms: list[tuple[int, int]] = []
@@ -51,7 +52,9 @@ def bins(lengths: Sequence[int], budget: int) -> list[list[int]]:
             found.append([])
         found[index].append(place)
         insort(rooms, (room - length, index))
-    return sorted(sorted(places) for places in found)
+    return sorted(
+        map(sorted, found), key=lambda places: (-sum(lengths[place] for place in places), places)
+    )
 
 
 @frozen

@@ -10,9 +10,11 @@ from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import (
     StepTime,
+    beside_gathers,
     compiled_shares,
     fetch_seconds,
     gather_seconds,
+    gathering_seconds,
     hooked_modules,
     row_attention_seconds,
     streamed_layers_run,
@@ -28,17 +30,18 @@ def forward_time(
     for ``together`` forwards.
     """
     link = link_time(architecture, settings, rates)
-    made = forward_traffic(architecture, settings)
     shares = compiled_shares(architecture, settings, rates)
+    bytes_, tensors = forward_traffic(architecture, settings).shared(shares.memory, shares.launch)
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     hooks += row_attention_seconds(architecture, settings, rates)
+    hooks += gathering_seconds(architecture, settings, rates)
     # The model's own forward runs through its layers before they run, and again behind them.
     walk = streamed_layers_run(architecture, settings, rates) * rates.host.recorded_layer_seconds
     hooks += walk
     return StepTime(
         matrix=_matrix_seconds(architecture, settings, rates),
-        memory=made.bytes / rates.written_bytes * shares.memory,
-        launch=made.tensors * rates.host.launch_seconds_per_tensor * shares.launch + hooks,
+        memory=bytes_ / rates.written_bytes + beside_gathers(architecture, settings, rates),
+        launch=tensors * rates.host.launch_seconds_per_tensor + hooks,
         overlaps=rates.issue_overlaps,
         optimizer=0.0,
         communication=gather_seconds(architecture, settings, rates),

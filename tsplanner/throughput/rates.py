@@ -67,6 +67,11 @@ class HostSeconds:
     tokens, read afterwards, are then off by 5 %. Beside these a resident step took 1.1 ms less, so
     that about 1.8 of all 2.9 ms are what running a layer again costs without streaming as well,
     which resident forecasts do not have (28 % too fast there); on one CPU core 0.9 ms are."""
+    gathered_layer_seconds: float = 700e-6
+    """Of FSDP2's hooks around a layer whose frozen weights processes share out, per pass through
+    it: forward, the forward that runs again, and backward. From 8B and 1.5B at 2,048 tokens, which
+    wait for the host, by FSDP2 and by DDP on two H200s (2026-11-30): 0.8 and 0.58 ms, once the rest
+    of the step is put at what it took."""
     reduce_seconds: float = 500e-6
     """Of ZeRO-1 and ZeRO-2 per trained tensor, which overlaps with nothing: from two runs of one
     model under ZeRO-2 on two H200s (2026-11-23)."""
@@ -84,6 +89,7 @@ class HostSeconds:
             row_attention_seconds=self.row_attention_seconds * factor,
             recorded_layer_seconds=self.recorded_layer_seconds * factor,
             streamed_layer_seconds=self.streamed_layer_seconds * factor,
+            gathered_layer_seconds=self.gathered_layer_seconds * factor,
             reduce_seconds=self.reduce_seconds * factor,
         )
 
@@ -173,6 +179,8 @@ class Rates:
     """Bytes of new tensors per second; the time to read them later is included."""
     memory_bytes: float
     """Bytes per second that the optimizer's step reads or writes."""
+    gathered_bytes: float
+    """Bytes per second of gathered layers, by which they take from the work beside them."""
     links: Links
     compiled: CompiledShares = CompiledShares(matrix=1.0, memory=1.0, launch=1.0)
     host: HostSeconds
@@ -202,6 +210,11 @@ class Efficiency:
     passes: float = 3.03
     """Number of times that a tensor's bytes cross memory at the datasheet's bandwidth."""
     memory: float = 0.80
+    gathers: float = 16.0
+    """Number of times that FSDP2's gathered bytes cross memory at the datasheet's bandwidth: what
+    the gathers take from the work beside them, while the link brings them behind it. From 8B at
+    8,192 tokens a pass, with and without checkpoints, by FSDP2 and by DDP on two H200s with NVLink
+    (2026-11-30): 13 and 18."""
     links: LinkShares = LinkShares()
     host: HostSeconds = field(default_factory=HostSeconds)
     work_factor: float = 1.0
@@ -235,6 +248,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         eight_bit=_eight_bit(flops, efficiency, measured=measured),
         written_bytes=bandwidth / efficiency.passes,
         memory_bytes=bandwidth * efficiency.memory,
+        gathered_bytes=bandwidth / efficiency.gathers,
         links=Links(
             between_gpus=link * shares.between_gpus / work,
             host=min(host_link * shares.host, shares.host_limit) / work,
@@ -283,6 +297,8 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
         eight_bit=EightBitFlops(fp8=flops, int8=flops),
         written_bytes=CPU_BYTES_PER_SECOND / slower / efficiency.passes,
         memory_bytes=CPU_BYTES_PER_SECOND / slower,
+        # A CPU's gathers overlap with nothing anyway.
+        gathered_bytes=float("inf"),
         links=Links(
             between_gpus=CPU_BYTES_PER_SECOND,
             host=CPU_BYTES_PER_SECOND,

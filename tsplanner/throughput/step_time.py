@@ -16,6 +16,7 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import forward_traffic, traffic
 from memory_models.settings import DecoderKernels, TrainingSettings
+from memory_models.sharding.fully_sharded import gathered_bytes
 from memory_models.sharding.states import constants_bytes
 from memory_models.states.adapters import targets
 from memory_models.states.compiled_groups import mlp_groups
@@ -137,19 +138,22 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     # The hooks run on the host between kernels, so they count as issuing and not as traffic.
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     hooks += row_attention_seconds(architecture, settings, rates)
-    per_tensor = rates.host.launch_seconds_per_tensor * shares.launch
+    hooks += gathering_seconds(architecture, settings, rates)
+    bytes_, tensors = made.shared(shares.memory, shares.launch)
+    per_tensor = rates.host.launch_seconds_per_tensor
     streamed = streamed_layers_run(architecture, settings, rates)
-    issued = made.tensors * per_tensor + hooks * passes(architecture, settings)
+    issued = tensors * per_tensor + hooks * passes(architecture, settings)
     issued += streamed * rates.host.streamed_layer_seconds
     link = link_time(architecture, settings, rates)
     if issued and (link.weights or link.inputs):
-        forward = forward_traffic(architecture, settings).tensors * per_tensor + hooks
-        link = replace(link, issued_share=forward / issued)
+        forward = forward_traffic(architecture, settings).shared(shares.memory, shares.launch)[1]
+        link = replace(link, issued_share=(forward * per_tensor + hooks) / issued)
         if settings.streaming.streams:
             link = replace(link, hides=_between_layers(architecture, settings))
     return StepTime(
         matrix=micro * _matrix_seconds(architecture, settings, rates),
-        memory=micro * made.bytes / rates.written_bytes * shares.memory,
+        memory=micro
+        * (bytes_ / rates.written_bytes + 2 * beside_gathers(architecture, settings, rates)),
         launch=micro * issued,
         overlaps=rates.issue_overlaps,
         optimizer=_optimizer_seconds(architecture, settings, rates),
@@ -233,6 +237,21 @@ def row_attention_seconds(
     """Seconds that issuing attention within packed rows takes more in one pass of all layers."""
     packed = settings.batch.is_packed and rates.issue_overlaps
     return architecture.num_hidden_layers * rates.host.row_attention_seconds if packed else 0.0
+
+
+def gathering_seconds(
+    architecture: Architecture, settings: TrainingSettings, rates: Rates
+) -> float:
+    """Host seconds of FSDP2's hooks in one pass of all layers; on a GPU alone."""
+    gathers = settings.sharding.shards_base and rates.issue_overlaps
+    return architecture.num_hidden_layers * rates.host.gathered_layer_seconds if gathers else 0.0
+
+
+def beside_gathers(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
+    """Seconds that the work takes longer in one pass, forward or backward, that gathers layers."""
+    if not settings.sharding.shards_base:
+        return 0.0
+    return gathered_bytes(architecture, settings.states) / rates.gathered_bytes
 
 
 def compiled_shares(
