@@ -35,7 +35,9 @@ FOLDER = Path(__file__).parents[1] / "data" / "measurements"
 FITTED = ("speed_1", "speed_2", "large", "link")
 HELD_OUT = ("speed_3", "large_2", "losses")
 SEEN = ("link_7b",)
-KINDS = {"fitted": FITTED, "held out": HELD_OUT, "seen": SEEN}
+LATER = ("link_8b",)
+"""Foretold with all that was known, and run then; real sleeps slow the link down."""
+KINDS = {"fitted": FITTED, "held out": HELD_OUT, "seen": SEEN, "later": LATER}
 FEW = 3
 """Steps of which the fastest one counts, since the first of them may still be slow."""
 H200 = "1x-h200-141gib"
@@ -86,7 +88,7 @@ def read() -> Iterator[Timed]:
     none = replace(MEASURED.host, recorded_layer_seconds=0.0, streamed_layer_seconds=0.0)
     known: dict[str, tuple[int, StepTime]] = {}
     runs = {run.name: run for run in RUNS}
-    for name in (*FITTED, *HELD_OUT, *SEEN):
+    for name in (*FITTED, *HELD_OUT, *SEEN, *LATER):
         document = json.loads((FOLDER / f"streaming_{name}_h200_2026-11-30.json").read_text())
         for row in document["runs"]:
             run = runs[row["foretold"]["run"]]
@@ -138,6 +140,22 @@ def fitted(rows: Sequence[Timed]) -> HostSeconds:
     )
 
 
+def probe_factors(rows: Sequence[Timed]) -> dict[str, float]:
+    """By shape, what the step at the link's own rate makes of the forecast."""
+    return {
+        row.run.shape: own_factor(row.forecast(MEASURED.host), row.measured)
+        for row in rows
+        if row.run.name.endswith("-free")
+    }
+
+
+def after_probe(row: Timed, factor: float) -> StepTime:
+    """The forecast after a probe without a slowed link, which says something of what it waits for."""
+    now = row.forecast(MEASURED.host)
+    work, launch = (1.0, factor) if now.bound_by_launch else (factor, 1.0)
+    return scaled(now, work, launch)
+
+
 def line(row: Timed, rows: Sequence[Timed], probes: Mapping[str, float]) -> str:
     """One run: seconds, and errors of each forecast."""
     now = row.forecast(MEASURED.host)
@@ -146,7 +164,7 @@ def line(row: Timed, rows: Sequence[Timed], probes: Mapping[str, float]) -> str:
         rest = [other for other in rows if other.run.shape != row.run.shape]
         errors[2] = row.error(row.forecast(fitted(rest)).seconds)
     if row.run.link:
-        errors[3] = row.error(scaled(now, 1.0, probes[row.run.shape]).seconds)
+        errors[3] = row.error(after_probe(row, probes[row.run.shape]).seconds)
     told = "".join(f"{'' if each is None else f'{each:+.1%}':>10s}" for each in errors)
     return f"{row.run.name:21s}{row.run.shape:>5s}{row.kind:>10s}{row.measured:9.2f}{told}"
 
@@ -160,11 +178,7 @@ def summary(name: str, errors: Sequence[float]) -> str:
 def main() -> None:
     """Print the table, and the constants that the runs give."""
     rows = list(read())
-    probes = {
-        row.run.shape: own_factor(row.forecast(MEASURED.host), row.measured)
-        for row in rows
-        if row.run.name.endswith("-free")
-    }
+    probes = probe_factors(rows)
     heads = "".join(f"{name:>10s}" for name in ("then", "now", "left out", "probed"))
     print(f"{'run':21s}{'shape':>5s}{'':10s}{'seconds':>9s}{heads}")
     known = [row for row in rows if row.kind == "fitted"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.settings import changed
+from memory_models.settings import FinetuningType, changed
 from tests.support import sorts
 from tsplanner.exporters import cadence
 from tsplanner.planner.plan import Plan
@@ -44,3 +44,12 @@ def test_what_a_trainer_does_otherwise_is_said() -> None:
     assert [each.startswith(noise) for each in cadence.notes(found, "TRL", ends_early=True)] == [
         True
     ]
+
+
+def test_other_trainers_let_the_magnitudes_of_dora_decay() -> None:
+    """Which is said where anything decays at all."""
+    decays = {"finetuning_type": FinetuningType.DORA, "weight_decay": 0.01}
+    (said,) = cadence.notes(plan(**decays), "axolotl", ends_early=True)
+    assert said.startswith("axolotl lets DoRA's magnitudes decay as well")
+    for without in ({"weight_decay": 0.0}, {"finetuning_type": FinetuningType.LORA}):
+        assert cadence.notes(plan(**decays | without), "axolotl", ends_early=True) == []

@@ -1,4 +1,4 @@
-"""When another trainer evaluates, saves and ends, and its noise on embeddings.
+"""When another trainer evaluates, saves and ends, its noise on embeddings, and what decays.
 
 Source of every key: TrainingArguments of transformers, which LLaMA-Factory, TRL and axolotl hand on
 by its own names.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from memory_models.settings import FinetuningType
 from tsplanner.exporters import trainers
 from tsplanner.planner.plan import Plan
 
@@ -49,5 +50,11 @@ def notes(plan: Plan, trainer: str, *, ends_early: bool) -> list[str]:
         found.append(
             f"NEFTune's noise is smaller under {trainer} in rows that are padded: it counts the "
             "padding as part of a row, and tsplanner does not."
+        )
+    dora = plan.learning.method.finetuning_type is FinetuningType.DORA
+    if dora and plan.learning.optimization.weight_decay:
+        found.append(
+            f"{trainer} lets DoRA's magnitudes decay as well, towards 0 and not towards the base: "
+            "tsplanner does not."
         )
     return found

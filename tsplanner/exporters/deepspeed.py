@@ -111,5 +111,6 @@ def whole_base_notes(plan: Plan, trainer: str, *, force: bool) -> list[str]:
         )
     return [
         f"Every GPU holds the whole 4-bit base, {whole / GIB:.1f} GiB, until DeepSpeed has "
-        "partitioned it; tsplanner builds it in host memory. Not run on a GPU."
+        "partitioned it, and its linears again in every step, as bitsandbytes keeps what is "
+        "gathered for it until backward; tsplanner does neither. Not run with this trainer."
     ]

@@ -105,6 +105,8 @@ class Links:
     """Of a copy from locked host memory."""
     disk: float = DISK_READ_BYTES_PER_SECOND
     """Of reads from the disk of the model's files, by all processes together."""
+    gathered: float = float("inf")
+    """Of layers that FSDP2 gathers, by which they take from the work beside them."""
 
 
 @frozen
@@ -149,6 +151,11 @@ class LinkShares:
     host_limit: float = 25e9
     """Bytes per second at which a process fetches offloaded weights through DeepSpeed's hooks,
     however fast the link is: 25 GB/s over PCIe 5.0 in one run of two processes (2026-11-23)."""
+    gathers: float = 16.0
+    """Number of times that FSDP2's gathered bytes cross memory at the datasheet's bandwidth: what
+    the gathers take from the work beside them, while the link brings them behind it. From 8B at
+    8,192 tokens a pass, with and without checkpoints, by FSDP2 and by DDP on two H200s with NVLink
+    (2026-11-30): 13 and 18."""
 
 
 @frozen
@@ -179,8 +186,6 @@ class Rates:
     """Bytes of new tensors per second; the time to read them later is included."""
     memory_bytes: float
     """Bytes per second that the optimizer's step reads or writes."""
-    gathered_bytes: float
-    """Bytes per second of gathered layers, by which they take from the work beside them."""
     links: Links
     compiled: CompiledShares = CompiledShares(matrix=1.0, memory=1.0, launch=1.0)
     host: HostSeconds
@@ -210,11 +215,6 @@ class Efficiency:
     passes: float = 3.03
     """Number of times that a tensor's bytes cross memory at the datasheet's bandwidth."""
     memory: float = 0.80
-    gathers: float = 16.0
-    """Number of times that FSDP2's gathered bytes cross memory at the datasheet's bandwidth: what
-    the gathers take from the work beside them, while the link brings them behind it. From 8B at
-    8,192 tokens a pass, with and without checkpoints, by FSDP2 and by DDP on two H200s with NVLink
-    (2026-11-30): 13 and 18."""
     links: LinkShares = LinkShares()
     host: HostSeconds = field(default_factory=HostSeconds)
     work_factor: float = 1.0
@@ -248,13 +248,13 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         eight_bit=_eight_bit(flops, efficiency, measured=measured),
         written_bytes=bandwidth / efficiency.passes,
         memory_bytes=bandwidth * efficiency.memory,
-        gathered_bytes=bandwidth / efficiency.gathers,
         links=Links(
             between_gpus=link * shares.between_gpus / work,
             host=min(host_link * shares.host, shares.host_limit) / work,
             # A probe's factor is that of the arithmetic; the link is as fast as it is.
             pinned=min(_copied(each, machine, shares) for each in machine.devices),
             disk=machine.host.disk_read_bytes_per_second or DISK_READ_BYTES_PER_SECOND,
+            gathered=bandwidth / shares.gathers,
         ),
         compiled=efficiency.compiled,
         host=efficiency.host.times(launch),
@@ -297,8 +297,6 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
         eight_bit=EightBitFlops(fp8=flops, int8=flops),
         written_bytes=CPU_BYTES_PER_SECOND / slower / efficiency.passes,
         memory_bytes=CPU_BYTES_PER_SECOND / slower,
-        # A CPU's gathers overlap with nothing anyway.
-        gathered_bytes=float("inf"),
         links=Links(
             between_gpus=CPU_BYTES_PER_SECOND,
             host=CPU_BYTES_PER_SECOND,

@@ -251,7 +251,7 @@ def beside_gathers(architecture: Architecture, settings: TrainingSettings, rates
     """Seconds that the work takes longer in one pass, forward or backward, that gathers layers."""
     if not settings.sharding.shards_base:
         return 0.0
-    return gathered_bytes(architecture, settings.states) / rates.gathered_bytes
+    return gathered_bytes(architecture, settings.states) / rates.links.gathered
 
 
 def compiled_shares(

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from transformers.integrations import deepspeed
 
 from memory_models.settings import FinetuningType, LossKernel, Quantization, from_flat
@@ -17,6 +19,7 @@ from tests.training.fully_sharded.test_sharded_curves import saves_what_a_whole_
 from tests.training.packing.test_packed_curves import curve, numbers
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.training.fully_sharded import partitioned
 from tsplanner.training.fully_sharded.partitioned import without_deepspeed
 
 ALONE = {"world_size": 1, "micro_batch_size": 2, "gradient_accumulation_steps": 2}
@@ -113,3 +116,25 @@ def test_a_run_goes_on_from_its_checkpoint_and_saves_what_a_whole_base_saves(
     drawn = replace(drawn, model=replace(drawn.model, has_weights=False))
     plan = tiny.with_hardware(drawn, **NF4, **TWO)
     saves_what_a_whole_base_saves(plan, tiny.with_hardware(drawn, **NF4, **ALONE), tmp_path)
+
+
+def test_a_packed_weight_is_let_go_of_between_forward_and_backward() -> None:
+    """As DeepSpeed does it: other bytes are put behind the weight, and again for backward."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    torch.manual_seed(0)
+    linear = bitsandbytes.nn.Linear4bit(64, 48, quant_type="nf4", compute_dtype=torch.float32)
+    linear.to("cpu")  # packs
+    expected = torch.randn(3, 5, 64, requires_grad=True)
+    linear(expected).square().sum().backward()
+    rows = expected.detach().clone().requires_grad_()
+    partitioned.multiply_gathered(linear)
+    whole = linear.weight.data
+    held = StorageWeakRef(whole.untyped_storage())
+    kept = whole.clone()
+    result = linear(rows).square().sum()
+    linear.weight.data = torch.empty(0, dtype=torch.uint8)
+    del whole
+    assert held.expired()
+    linear.weight.data = kept
+    result.backward()
+    assert torch.allclose(rows.grad, expected.grad, rtol=1e-5, atol=1e-5)

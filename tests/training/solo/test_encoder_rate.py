@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from memory_models.settings import FinetuningType, changed
+from tests.support import tiny
 from tests.support.chatts_plan import ENCODER_RATE, RATE, plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import METRICS_FILE, run_job
@@ -135,3 +136,24 @@ def test_two_ranks_learn_as_one_does(tmp_path: Path) -> None:
         rows = read_json_lines(tmp_path / name / METRICS_FILE)
         losses.append([float(str(row["loss"])) for row in rows if "loss" in row])
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
+def test_magnitudes_of_dora_do_not_decay(tmp_path: Path) -> None:
+    """A decay to 0 would take the base along; the matrices decay towards it."""
+    dora = tiny.with_learning(
+        tiny.plan(tmp_path), finetuning_type=FinetuningType.DORA, weight_decay=0.1
+    )
+    trainer = built(dora, tmp_path / "run")
+    names = trainer.get_decay_parameter_names(trainer.model)
+    learned = [name for name in trained(trainer) if name in names]
+    assert any("lora_A" in name for name in learned)
+    assert any("lora_B" in name for name in learned)
+    assert not any("lora_magnitude_vector" in name for name in names)
+    decays = {
+        id(each): group["weight_decay"]
+        for group in trainer.create_optimizer().param_groups
+        for each in group["params"]
+    }
+    for name, parameter in trainer.model.named_parameters():
+        if parameter.requires_grad:
+            assert decays[id(parameter)] == (0.0 if "magnitude" in name else 0.1)

@@ -10,13 +10,15 @@ Source: deepspeed runtime/zero/partition_parameters.py (``Init``, ``_convert_to_
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from tsplanner.training.kernels.frozen_linear import FrozenMatrix, frozen_matrix
 from tsplanner.training.model import cast_whole_parameters
 
 
@@ -46,9 +48,48 @@ def partition(trained: nn.Module, device: torch.device, dtype: torch.dtype, argu
         constants = getattr(module._parameters.get("weight"), "quant_state", None)
         if constants is not None:
             constants.to(device)
+            multiply_gathered(module)
         for name, buffer in module._buffers.items():
             module._buffers[name] = None if buffer is None else buffer.to(device)
     deepspeed.zero.Init(module=trained, config_dict_or_path=arguments.hf_deepspeed_config.config)
     base: Any = getattr(trained, "get_base_model", lambda: trained)()
     # Libraries ask where the model lies, and it is no longer where it was loaded.
     base.hf_device_map = {"": device}
+
+
+class GatheredProduct(torch.autograd.Function):
+    """The product with a packed weight that is whole only while its linear works.
+
+    bitsandbytes' own product keeps the gathered bytes from forward to backward, beside all that a
+    checkpoint drops (``MatMul4Bit``, ``ctx.tensors``), so that in the end the whole base is on
+    every device. DeepSpeed gathers the weight again before the linear's backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, linear: nn.Module) -> Tensor:
+        """The product rows W^T [N, out] of rows [N, in]."""
+        ctx.linear = linear
+        return _matrix(linear).product(rows, bias=getattr(linear, "bias", None))
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None]:
+        """The product gradient W [N, in]."""
+        return _matrix(ctx.linear).product_back(outputs[0]), None
+
+
+def multiply_gathered(linear: nn.Module) -> None:
+    """Let a 4-bit linear hold its weight no longer than it works."""
+    linear.forward = types.MethodType(_multiplied, linear)
+
+
+def _multiplied(linear: nn.Module, rows: Tensor) -> Tensor:
+    """A 4-bit linear's forward: rows [..., in] to [..., out] in their dtype."""
+    flat = rows.to(_matrix(linear).dtype).flatten(0, -2)
+    result: Tensor = GatheredProduct.apply(flat, linear)
+    return result.unflatten(0, rows.shape[:-1]).to(rows.dtype)
+
+
+def _matrix(linear: nn.Module) -> FrozenMatrix:
+    found = frozen_matrix(linear)
+    assert found is not None
+    return found
