@@ -284,7 +284,7 @@ class TrainingSettings:
             rank=self.method.rank_of(HEAD) if self.method.adapts(HEAD) else 0,
             adalora=self.method.is_adalora,
             accumulates=self._adds_gradients,
-            processes=self.sharding.world_size if self.sharding.shards_base else 1,
+            processes=1 if self.sharding.fsdp_whole_model else self._base_slices,
         )
 
     @property
@@ -301,6 +301,10 @@ class TrainingSettings:
             streaming=self.streaming,
             decoder_kernels=self.kernels.decoder_kernels,
         )
+
+    @property
+    def _base_slices(self) -> int:
+        return self.sharding.slices if self.sharding.shards_base else 1
 
     @property
     def passes_together(self) -> int:

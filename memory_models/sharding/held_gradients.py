@@ -7,6 +7,7 @@ from collections.abc import Callable
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, Optimizer, StateSettings
 from memory_models.sharding.deepspeed_config import buckets, reduce_bucket_elements
+from memory_models.sharding.fully_sharded import own_part
 from memory_models.sharding.gradients import (
     FullBucket,
     Gradients,
@@ -34,7 +35,23 @@ NORM_ELEMENTS = 250_000_000
 
 def gradients(architecture: Architecture, settings: StateSettings) -> Gradients:
     """Bytes of gradients at each phase of a step, by the ZeRO stage of the settings."""
-    return BY_STAGE[settings.sharding.zero_stage](architecture, settings)
+    found = BY_STAGE[settings.sharding.zero_stage](architecture, settings)
+    return _in_slices(found, settings) if settings.sharding.fsdp_whole_model else found
+
+
+def _in_slices(found: Gradients, settings: StateSettings) -> Gradients:
+    """Gradients of adapters that FSDP2 has cut: they are scattered as a layer's backward ends."""
+    each = found.each
+    return found._replace(
+        early=own_part(settings, found.early),
+        loss=own_part(settings, found.loss),
+        last=own_part(settings, found.last),
+        first=own_part(settings, found.first),
+        end=own_part(settings, found.end),
+        kept=own_part(settings, found.kept),
+        step=own_part(settings, found.step),
+        each=each and each._replace(bytes=own_part(settings, each.bytes)),
+    )
 
 
 def _stage_1(architecture: Architecture, settings: StateSettings) -> Gradients:

@@ -100,7 +100,7 @@ def _from_other_processes(
     The plain loss gathers the head as well. Beside the fused one the states of a pass go to the
     slices of the head, and their gradients come back.
     """
-    processes = settings.sharding.world_size
+    processes = settings.sharding.slices
     moved = gathered_bytes(architecture, settings.states) * (processes - 1) / processes
     if shares_head(architecture, settings.head):
         moved += HALF_BYTES * (processes - 1) * settings.tokens * architecture.hidden_size
