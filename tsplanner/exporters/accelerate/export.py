@@ -31,7 +31,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     body = f"exec accelerate launch --config_file {CONFIG}{where} {shlex.join(options.command)}\n"
     lines, own = header(plan, options), options.command == WORKER
     if plan.hardware.sharding.shards_base:
-        lines += [ITSELF] if own else _notes(plan)
+        lines += [ITSELF] if own else _notes(plan, options)
     return [
         configuration(plan, options, lines, wraps=not own),
         ExportFile("accelerate.sh", script(plan, options, body)),
@@ -48,10 +48,11 @@ def configuration(
     return ExportFile(CONFIG, comments(lines) + yaml.safe_dump(said, sort_keys=False))
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: Plan, options: ExportOptions) -> list[str]:
     """What FSDP2 is under accelerate; raises TsplannerError for a plan that it cannot take."""
     fsdp.refuse(plan, plan.architecture, OWN)
-    return fsdp.notes(plan, plan.architecture, OWN)
+    whole = deepspeed.whole_base_notes(plan, OWN.capitalize(), force=options.force)
+    return [*fsdp.notes(plan, plan.architecture, OWN), *whole]
 
 
 def config(plan: Plan, options: ExportOptions, *, wraps: bool) -> dict[str, Any]:

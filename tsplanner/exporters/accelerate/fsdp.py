@@ -113,7 +113,7 @@ def notes(plan: Plan, architecture: Architecture, trainer: str) -> list[str]:
         f"slices as well, and gathers embedding and lm_head ({tables:.1f} GiB) for the whole step, "
         "which tsplanner never does. accelerate 1.15 gathers them in turn and holds less.",
         "accelerate's own loader reads these settings, and processes on CPUs learned by them what "
-        f"one learns, outside {trainer}. No GPU has run them: the bytes are by formula.",
+        "one learns, without a trainer. No GPU has run them: the bytes are by formula.",
     ]
     if (kind := storage(plan)) is not None:
         found.append(
