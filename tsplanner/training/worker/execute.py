@@ -263,6 +263,7 @@ def trained_model(
         share_out(
             trained,
             device,
+            plan.hardware.sharding,
             fused_loss=plan.hardware.kernels.loss_kernel is LossKernel.FUSED,
         )
     return trained
