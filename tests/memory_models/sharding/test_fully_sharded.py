@@ -10,6 +10,7 @@ from memory_models.settings import (
     LossKernel,
     Quantization,
     TrainingSettings,
+    changed,
     from_flat,
 )
 from memory_models.sharding.fully_sharded import (
@@ -53,6 +54,24 @@ def test_each_process_keeps_its_slice(processes: int) -> None:
     elsewhere = other_slices_bytes(LLAMA, settings(world_size=processes).states)
     whole = 4 * LAYER + 2 * 2 * 1024 * LLAMA.vocabulary.vocab_size
     assert 0 <= whole * (processes - 1) / processes - elsewhere <= 30 * MIB
+
+
+def test_a_copy_on_each_of_two_machines_is_in_halves() -> None:
+    """Four processes hold what two hold, and gather as much; the fused loss has chunks of two."""
+    four, two = settings(world_size=4, nodes=2, fsdp_per_host=True), settings()
+    assert other_slices_bytes(LLAMA, four.states) == other_slices_bytes(LLAMA, two.states)
+    assert gathered_layers(LLAMA, four.states) == gathered_layers(LLAMA, two.states)
+    assert four.head.processes == 2
+    found, expected = (
+        estimate_memory(LLAMA, changed(each, loss_kernel=LossKernel.FUSED)) for each in (four, two)
+    )
+    assert found.peak_allocated_bytes == expected.peak_allocated_bytes
+
+
+def test_a_single_card_of_each_machine_has_nobody_to_share_with() -> None:
+    """The base is whole there, as under DDP."""
+    alone = settings(world_size=2, nodes=2, fsdp_per_host=True)
+    assert other_slices_bytes(LLAMA, alone.states) == 0
 
 
 def test_a_frozen_head_of_its_own_is_sliced() -> None:
@@ -148,6 +167,8 @@ def test_each_process_builds_a_4_bit_base_whole_in_host_memory() -> None:
         ({"quantization": Quantization.INT8}, "not int8"),
         ({"streamed_layers": 2}, "streamed_layers"),
         ({"zero_stage": 3}, "zero_stage"),
+        ({"fsdp": False, "fsdp_per_host": True}, "fsdp_per_host needs fsdp"),
+        ({"fsdp": False, "fsdp_whole_model": True}, "fsdp_whole_model needs fsdp"),
     ],
 )
 def test_what_has_no_frozen_slices_is_refused(values: dict[str, object], says: str) -> None:

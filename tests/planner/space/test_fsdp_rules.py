@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from memory_models.device import NodeLink
 from memory_models.settings import FinetuningType, Quantization, changed, from_flat
-from tests.support.toy_request import HOPPER, request
+from memory_models.units import GIB
+from tests.support.toy_request import HOPPER, machine, request
 from tsplanner.planner.explain.sentences import describe, refusal_sentence
 from tsplanner.planner.rank import choose
-from tsplanner.planner.request import Pins
+from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.candidates import candidates, conflict
 from tsplanner.planner.space.rules import refusal
 
 SHARED = from_flat(HardwareSettings, world_size=2, fsdp=True)
@@ -50,3 +53,51 @@ def test_only_a_pin_shares_the_base_out() -> None:
     assert "FSDP2" not in describe(choose(asked).plan.hardware)
     pinned = replace(asked, pins=Pins(fsdp=True))
     assert "FSDP2 x2" in describe(choose(pinned).plan.hardware)
+
+
+def on_two_machines(model: str, gbit: float, free_gib: float = 139, **pins: object) -> PlanRequest:
+    """Two cards in each of two machines that such a network joins, with FSDP2 pinned."""
+    card = replace(HOPPER, free_bytes=int(free_gib * GIB))
+    joined = NodeLink(bytes_per_second=gbit * 1e9 / 8)
+    several = replace(machine(card, card), nodes=2, node_link=joined)
+    asked = request(model, card, card)
+    chosen = Pins(fsdp=True, world_size=4, **pins)
+    return replace(asked, machine=several, pins=chosen)
+
+
+def test_a_slow_network_keeps_a_copy_on_each_machine() -> None:
+    """Layers of 7B would cross 10 Gbit/s in every pass; adapters cross once per step."""
+    found = choose(on_two_machines("qwen2.5-7b", 10))
+    assert "FSDP2 x2 on each of 2 machines" in describe(found.plan.hardware)
+    others = [each for each in found.evaluated if not each.hardware.sharding.fsdp_per_host]
+    assert min(each.time.seconds for each in others) > 5 * found.best.time.seconds
+
+
+def test_a_base_that_no_machine_holds_is_shared_out_over_all() -> None:
+    """Of 14B, 29.5 GB, two cards with 14 GiB free hold no copy, and four do."""
+    found = choose(on_two_machines("qwen2.5-14b", 10, 14))
+    assert found.plan.verdict.value != "does not fit"
+    assert "FSDP2 x4 on 2 machines" in describe(found.plan.hardware)
+
+
+def test_a_pin_decides_as_well() -> None:
+    """Either way; a pin of the copies alone means FSDP2."""
+    for per_host in (True, False):
+        asked = on_two_machines("qwen2.5-0.5b", 10, fsdp_per_host=per_host)
+        assert {each.sharding.fsdp_per_host for each in candidates(asked)} == {per_host}
+    asked = on_two_machines("qwen2.5-0.5b", 10)
+    alone = replace(asked, pins=Pins(fsdp_per_host=True))
+    assert {each.sharding.fsdp for each in candidates(alone)} == {True}
+
+
+def test_one_machine_has_one_copy() -> None:
+    """There is nothing to choose, and neither where each machine has one card."""
+    asked = request("qwen2.5-0.5b", *TWO, pins=Pins(fsdp_per_host=True))
+    assert conflict(asked) == ("fsdp_per_host",)
+    single = on_two_machines("qwen2.5-0.5b", 10)
+    single = replace(
+        single,
+        machine=replace(single.machine, devices=(HOPPER,)),
+        pins=Pins(fsdp=True, world_size=2),
+    )
+    assert not any(each.sharding.fsdp_per_host for each in candidates(single))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tsplanner 0.2.0: llama-3.1-8b, lora on nf4-dq · FSDP2 x4 on 2 machines
+# tsplanner 0.2.0: llama-3.1-8b, lora on nf4-dq · FSDP2 x2 on each of 2 machines
 # micro-batch 2 x accumulation 4 x 4 processes = effective batch 32
 # Planned by formula: tsplanner itself was run on at most 2 GPUs of one machine.
 set -euo pipefail
