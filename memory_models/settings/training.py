@@ -190,11 +190,13 @@ class TrainingSettings:
         """Refuse what cannot be trained on a base that the processes share out."""
         if not self.sharding.fsdp:
             return
-        if self.method.trains_base:
+        if self.method.trains_base and not self.method.trains_everything:
             raise ValueError(
-                f"fsdp shares a frozen base out, and {self.method.finetuning_type} trains it: "
-                "take zero_stage 3"
+                f"fsdp shares a base out that is frozen or trained whole, not by "
+                f"{self.method.finetuning_type}: take zero_stage 3"
             )
+        if self.method.trains_base and self.sharding.fsdp_per_host:
+            raise ValueError("fsdp_per_host needs a frozen base: machines would average gradients")
         if self.streaming.streams:
             raise ValueError("fsdp and streamed_layers both say where the layers are: take one")
         if self.base.quantization in (Quantization.INT8, Quantization.FP8, Quantization.W8A8):
