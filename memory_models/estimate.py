@@ -336,6 +336,8 @@ def _unmeasured(settings: StateSettings) -> Iterator[str]:
         yield "streamed layers: bytes by formula and trace, measured on one H200"
     if settings.sharding.shards_base and settings.sharding.fsdp_whole_model:
         yield "fsdp of a whole model, as accelerate's: bytes by formula, not measured on a GPU"
+    elif settings.sharding.shards_base and settings.method.trains_everything:
+        yield "fsdp of a model that is trained whole: bytes by formula, not measured on a GPU"
     elif settings.sharding.shards_base:
         yield "fsdp: bytes by formula, measured on two H200s"
     if settings.sharding.zero_stage == 3 and settings.base.has_4bit:

@@ -257,7 +257,7 @@ class Sharding:
     offload_optimizer: bool = False
     offload_param: bool = False
     fsdp: bool = False
-    """The frozen base is shared out by torch's FSDP2; adapters stay whole, as under DDP."""
+    """The base is shared out by torch's FSDP2; adapters stay whole, as under DDP."""
     fsdp_per_host: bool = False
     """Each machine has a whole copy of that base, in slices on its own GPUs (hybrid sharding)."""
     fsdp_whole_model: bool = False

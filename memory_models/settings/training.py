@@ -286,7 +286,7 @@ class TrainingSettings:
             rank=self.method.rank_of(HEAD) if self.method.adapts(HEAD) else 0,
             adalora=self.method.is_adalora,
             accumulates=self._adds_gradients,
-            processes=1 if self.sharding.fsdp_whole_model else self._base_slices,
+            processes=self._base_slices,
         )
 
     @property
@@ -306,7 +306,8 @@ class TrainingSettings:
 
     @property
     def _base_slices(self) -> int:
-        return self.sharding.slices if self.sharding.shards_base else 1
+        whole = self.sharding.fsdp_whole_model or self.method.trains_everything
+        return self.sharding.slices if self.sharding.shards_base and not whole else 1
 
     @property
     def passes_together(self) -> int:

@@ -6,9 +6,10 @@ hidden states travel to the slices. The plain loss alone, which makes all logits
 The constants of 4-bit matrices, the last norm and all adapters stay whole. The processes that share
 one copy are those of the run, or with ``fsdp_per_host`` those of one machine.
 
-accelerate wraps the whole model (``fsdp_whole_model``): adapters are in slices as well, embedding
-and lm_head belong to the root, which is gathered in forward and in backward. accelerate 1.15 gives
-them units of their own, which holds less; what is counted is what 1.11 and 1.13 hold.
+A model that is trained whole is in slices whole: embedding and lm_head belong to the root, which
+is gathered in forward and in backward, and gradients and states are in slices. So does accelerate
+wrap a model with adapters (``fsdp_whole_model``); its version 1.15 gives the tables units of their
+own, which holds less; what is counted is what 1.11 and 1.13 hold.
 Source: torch distributed/fsdp/_fully_shard (_fsdp_param.py, _fsdp_collectives.py,
 _fsdp_param_group.py); tsplanner/training/fully_sharded; accelerate utils/fsdp_utils.py
 (``fsdp2_prepare_model``).
@@ -42,6 +43,12 @@ def sliced_tensors(
     )
 
 
+def wraps_all(settings: StateSettings) -> bool:
+    """Whether everything is in slices, what is trained as well, and a root is gathered."""
+    whole = settings.sharding.fsdp_whole_model or settings.method.trains_everything
+    return settings.sharding.shards_base and whole
+
+
 def head_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Whole bytes of the head, if it is sliced."""
     return _table_bytes(architecture, settings, HEAD)
@@ -49,23 +56,22 @@ def head_bytes(architecture: Architecture, settings: StateSettings) -> int:
 
 def gathered_head_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Whole bytes of the head, if it is gathered around the loss."""
-    if settings.loss_kernel is LossKernel.FUSED or settings.sharding.fsdp_whole_model:
+    if settings.loss_kernel is LossKernel.FUSED or wraps_all(settings):
         return 0
     return head_bytes(architecture, settings)
 
 
 def root_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Whole bytes of embedding and lm_head, if they are gathered for the whole step."""
-    if not (settings.sharding.shards_base and settings.sharding.fsdp_whole_model):
+    if not wraps_all(settings):
         return 0
     tables = 1 if architecture.vocabulary.tie_word_embeddings else 2
     return tables * embedding_parameters(architecture) * BYTES[settings.base.model_dtype]
 
 
 def own_part(settings: StateSettings, size: int) -> int:
-    """Bytes of adapters, of their gradients or states that one process holds."""
-    sliced = settings.sharding.shards_base and settings.sharding.fsdp_whole_model
-    return ceil_div(size, settings.sharding.slices) if sliced else size
+    """Bytes of what is trained, of its gradients or states that one process holds."""
+    return ceil_div(size, settings.sharding.slices) if wraps_all(settings) else size
 
 
 def _table_bytes(architecture: Architecture, settings: StateSettings, name: str) -> int:
@@ -80,7 +86,7 @@ def other_slices_bytes(architecture: Architecture, settings: StateSettings) -> i
     if not settings.sharding.shards_base:
         return 0
     tables = [(_table_bytes(architecture, settings, name), 1) for name in (EMBEDDING, HEAD)]
-    if settings.sharding.fsdp_whole_model:
+    if wraps_all(settings):
         tables = [(root_bytes(architecture, settings), 1)]
     processes = settings.sharding.slices
     return sum(

@@ -14,7 +14,7 @@ from memory_models.frozen import frozen
 from memory_models.rounding import block_bytes
 from memory_models.settings import Quantization, StateSettings
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
-from memory_models.sharding.fully_sharded import other_slices_bytes, own_part
+from memory_models.sharding.fully_sharded import other_slices_bytes, own_part, wraps_all
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.offload import built_bytes, host_bytes
 from memory_models.sharding.partition import partition_of
@@ -86,7 +86,7 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
     """
     buckets = 0
     # torch's DDP copies gradients into its buckets (gradient_as_bucket_view is off in the Trainer).
-    if settings.sharding.world_size > 1 and not settings.sharding.fsdp_whole_model:
+    if settings.sharding.world_size > 1 and not wraps_all(settings):
         whole, rest = divmod(gradient_bytes(architecture, settings), DDP_BUCKET_BYTES)
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
     return ModelStates(

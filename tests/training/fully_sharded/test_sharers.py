@@ -11,12 +11,14 @@ import pytest
 
 from memory_models.settings import (
     DecoderKernels,
+    FinetuningType,
     LossKernel,
     Quantization,
     Sharding,
     effective_settings,
 )
 from memory_models.sharding.fully_sharded import other_slices_bytes
+from memory_models.sharding.states import model_states
 from memory_models.states.weights import base_weight_bytes
 from tests.support import tiny
 from tests.support.two_hosts import run_on_two_hosts
@@ -90,6 +92,21 @@ def test_a_process_holds_what_the_formula_counts(
     found = json.loads(line)["bytes"]
     assert 0 <= foretold - found <= 39 * 512
     assert found == pytest.approx(whole / slices, rel=0.1)
+
+
+@pytest.mark.slow
+def test_a_process_holds_its_part_of_what_is_trained(tmp_path: Path) -> None:
+    """A quarter of weights and moments, all of the model being trained, over two machines."""
+    plan = tiny.with_learning(on_four(tmp_path, **FOUR), finetuning_type=FinetuningType.FULL)
+    states = effective_settings(training_settings(plan.learning, plan.hardware, 12)).states
+    foretold = model_states(plan.architecture, states)
+    file = tmp_path / "trained.json"
+    write_plan(plan, file)
+    text = run_on_two_hosts(["tests.support.sliced_run", str(file)], tmp_path, each=2)
+    (line,) = (each for each in text.splitlines() if each.startswith('{"bytes"'))
+    found = json.loads(line)
+    assert 0 <= foretold.weights - found["bytes"] <= 39 * 512
+    assert 0 <= foretold.states - found["states"] <= 2 * 39 * 512
 
 
 def test_a_plan_per_host_asks_for_its_hosts(monkeypatch: pytest.MonkeyPatch) -> None:

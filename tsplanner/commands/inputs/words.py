@@ -23,7 +23,7 @@ SETTINGS: dict[str, str] = {
     "world_size": "GPUs to use, one process each",
     "nodes": "machines that the GPUs stand in, as many in each",
     "zero_stage": "DeepSpeed ZeRO: 0 shares nothing, 3 shares the weights, too",
-    "fsdp": "share a frozen base out over the GPUs, which gather it layer by layer (FSDP2)",
+    "fsdp": "share the base out over the GPUs, which gather it layer by layer (FSDP2)",
     "fsdp_per_host": "each machine has that base whole, shared out over its GPUs (HYBRID_SHARD)",
     "fsdp_whole_model": "FSDP2 as accelerate wraps a model: adapters in slices, tables gathered",
     "offload_optimizer": "optimizer states in host RAM",

@@ -15,7 +15,6 @@ from memory_models.settings import (
     HEAD,
     Dtype,
     FinetuningType,
-    Optimizer,
     changed,
     effective_settings,
 )
@@ -24,11 +23,10 @@ from memory_models.units import GIB
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import training_settings
+from tsplanner.planner.space.fsdp_rules import STEPS_SLICES
 
 FULL_FILES = "FULL_STATE_DICT"
 """One process writes the whole adapter; with SHARDED_STATE_DICT Trainer writes none at its end."""
-STEPS_SLICES = frozenset({Optimizer.ADAMW_TORCH, Optimizer.ADAMW_TORCH_FUSED})
-"""Optimizers that were looked at on slices of adapters."""
 STORED_AS = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP32: "float32"}
 
 
@@ -85,6 +83,7 @@ def refuse(plan: Plan, architecture: Architecture, trainer: str) -> None:
     method, optimizer = plan.learning.method, plan.hardware.kernels.optimizer
     tables = method.modules_to_save or method.adapts(EMBEDDING) or method.adapts(HEAD)
     against = {
+        "full fine-tuning": method.trains_base,
         "a model of time series": architecture.encoder is not None,
         "a vision tower": bool(architecture.outside.frozen_linears),
         f"a trained {EMBEDDING} or {HEAD}": bool(tables),

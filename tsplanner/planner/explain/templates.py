@@ -206,8 +206,8 @@ RULES: dict[RuleName, Words] = {
         "使用 {setting} 时不能流式加载层",
     ),
     RuleName.FSDP_SETTING: (
-        "GPUs cannot share a frozen base out (--fsdp on) with {setting}",
-        "使用 {setting} 时各 GPU 不能分摊冻结的基座（--fsdp on）",
+        "GPUs cannot share the base out (--fsdp on) with {setting}",
+        "使用 {setting} 时各 GPU 不能分摊基座（--fsdp on）",
     ),
     RuleName.STREAMED_FAMILY: (
         "layers of {model_type} hand on more than their result, so that none can be streamed",

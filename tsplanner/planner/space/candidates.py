@@ -309,7 +309,7 @@ def _dtypes(request: PlanRequest, autocast: Dtype) -> list[Dtype]:
 
 def _optimizers(request: PlanRequest) -> list[Optimizer]:
     """Optimizers. One in 8 bits changes what is learned a little: only a trained base gets it."""
-    if request.learning.method.trains_base:
+    if request.learning.method.trains_base and not _asks_for_slices(request.pins):
         return [Optimizer.ADAMW_TORCH_FUSED, Optimizer.ADAMW_BNB_8BIT]
     return [Optimizer.ADAMW_TORCH_FUSED]
 
@@ -319,7 +319,9 @@ def _shardings(request: PlanRequest) -> list[Sharding]:
     stage = request.pins.get("zero_stage")
     if _asks_for_slices(request.pins):
         # Its steps took a fifth longer than forecast on two H200s, so that it has to be pinned.
-        return [Sharding(fsdp=True), Sharding(fsdp=True, fsdp_per_host=True)]
+        copies = [Sharding(fsdp=True, fsdp_per_host=True)]
+        trains = request.learning.method.trains_base and "fsdp_per_host" not in request.pins
+        return [Sharding(fsdp=True), *([] if trains else copies)]
     if stage == 1:
         return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
     return [found for found in SHARDINGS if stage is None or found.zero_stage == stage]
