@@ -123,8 +123,9 @@ def test_two_processes_train_a_whole_model_as_one_does(
 
 @pytest.mark.slow
 def test_weights_in_half_precision_stay_within_its_rounding(tmp_path: Path) -> None:
-    """Pure bf16, as one process trains a bf16 model whole."""
-    same(full(tmp_path), tmp_path, {**PADDED, **HALF}, 2e-2)
+    """Pure bf16, as one process trains a bf16 model whole, under compiled kernels."""
+    compiled = {**FUSED, "decoder_kernels": DecoderKernels.COMPILED}
+    same(full(tmp_path), tmp_path, {**PADDED, **HALF, **compiled}, 2e-2)
 
 
 @pytest.mark.slow
