@@ -13,8 +13,7 @@ own, which holds less; what is counted is what 1.11 and 1.13 hold.
 Source: torch distributed/fsdp/_fully_shard (_fsdp_param.py, _fsdp_collectives.py,
 _fsdp_param_group.py); tsplanner/training/fully_sharded; accelerate utils/fsdp_utils.py
 (``fsdp2_prepare_model``).
-Ignores: the padding of a first dimension that the number of processes does not divide; of a whole
-model the root's own all-gather buffer, which is there before any layer works.
+Ignores: the padding of a first dimension that the number of processes does not divide.
 """
 
 from __future__ import annotations
@@ -112,7 +111,7 @@ def gathered_layers(architecture: Architecture, settings: StateSettings) -> Gath
     While a layer works its weights are whole, and the next layer is on its way. Just before, in
     forward, a layer's weights, its buffer and the buffer of the layer before it are there. A head
     that is gathered is whole around its product, and neither in the loss nor while a layer works.
-    The root of a whole model is there all the time.
+    The root of a whole model is there all the time, and its buffer until the first layer works.
     """
     if not settings.sharding.shards_base:
         return GatheredPeaks()
@@ -125,5 +124,6 @@ def gathered_layers(architecture: Architecture, settings: StateSettings) -> Gath
         first=COPIES * one + root,
         end=root,
         entering=one,
+        starting=COPIES * (one + root) if root else 0,
         head=COPIES * gathered_head_bytes(architecture, settings),
     )

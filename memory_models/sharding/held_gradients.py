@@ -12,6 +12,7 @@ from memory_models.sharding.gradients import (
     FullBucket,
     Gradients,
     head_gradient_bytes,
+    layer_gradient_bytes,
     trained_layers,
     unsharded_gradients,
 )
@@ -51,13 +52,20 @@ def _in_slices(found: Gradients, architecture: Architecture, settings: StateSett
     if settings.method.trains_everything:
         root = root_bytes(architecture, settings)
         head = head_gradient_bytes(architecture, settings)
-        leaving = 0 if each is None else each.bytes
+        leaving = layer_gradient_bytes(architecture, settings)
+    # Where nothing came earlier, the slices of the root come last; and the program of a layer
+    # counts all gradients of that layer, of which it else counts one at a time.
+    if found.early:
+        later_head = later_root = 0
+        working = leaving
+    else:
+        later_head, later_root, working = head, root, 0
     return found._replace(
         early=own_part(settings, found.early),
         loss=own_part(settings, found.loss),
-        last=own_part(settings, found.last) + head + leaving,
-        first=own_part(settings, found.first) + root + leaving,
-        end=own_part(settings, found.end) + 2 * root,
+        last=own_part(settings, found.last - later_head) + head + working,
+        first=own_part(settings, max(0, found.first - later_root)) + head + leaving + working,
+        end=own_part(settings, found.end - later_root) + 2 * root,
         kept=own_part(settings, found.kept),
         step=own_part(settings, found.step),
         each=each and each._replace(bytes=own_part(settings, each.bytes)),

@@ -186,7 +186,8 @@ def test_a_trained_root_is_whole_with_its_gradients() -> None:
     assert (gathered.loss, gathered.end, gathered.head) == (2 * table, 2 * table, 0)
     held = gradients(QWEN, states)
     whole = gradients(QWEN, settings(**FULL, fsdp=False).states)
-    assert held.end == -(-whole.end // 2) + 4 * table
+    assert held.end == -(-(whole.end - 2 * table) // 2) + 4 * table
+    assert (whole.last, held.last) == (table, table)
     assert held.kept == -(-whole.kept // 2)
     assert settings(**FULL).head.processes == 1
 
