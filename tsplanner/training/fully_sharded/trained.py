@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from memory_models.settings import Sharding
 from tsplanner.training import distributed
@@ -123,8 +123,16 @@ def _whole(each: Any) -> Any:
 def _as_cut(whole: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return whole
-    ready = whole.to(like.device)
-    return distribute_tensor(ready, like.device_mesh, like.placements, src_data_rank=None)
+    # FSDP2 cuts the first dimension as ``chunk`` does, so that the last processes may have no rows.
+    mesh = like.device_mesh
+    parts = whole.chunk(mesh.size())
+    place = mesh.get_local_rank()
+    own = parts[place] if place < len(parts) else whole[:0]
+    ready = own.to(like.device, copy=True)
+    shape, stride = like.shape, like.stride()
+    return DTensor.from_local(
+        ready, mesh, like.placements, run_check=False, shape=shape, stride=stride
+    )
 
 
 @torch.no_grad()
