@@ -22,7 +22,7 @@ from tsplanner.training.fully_sharded.trained import (
 
 
 class AlikeTrainer(Trainer):
-    """Leaves a frozen base out of DDP, and wraps one that FSDP2 has cut.
+    """Leaves a frozen base out of DDP, wraps one that FSDP2 has cut, and reads and writes slices.
 
     Every process reads the same frozen weights, or draws the same ones, or holds its own slices or
     placeholders. DDP would send all of them out as it begins, next to a second copy of the last
