@@ -121,3 +121,5 @@ class Machine:
     """Machines like this one that a plan may use together; all else is said of one of them."""
     node_link: NodeLink | None = None
     """What joins the machines; None: there is one."""
+    within_bytes_per_second: float | None = None
+    """Between GPUs of one machine, where ``link_bytes_per_second`` is the slower network's."""

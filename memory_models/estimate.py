@@ -334,7 +334,11 @@ def _unmeasured(settings: StateSettings) -> Iterator[str]:
         yield "w8a8: bytes held against a trace, not measured on a GPU"
     if settings.streaming.streams:
         yield "streamed layers: bytes by formula and trace, measured on one H200"
-    if settings.sharding.shards_base:
+    if settings.sharding.shards_base and settings.sharding.fsdp_whole_model:
+        yield "fsdp of a whole model, as accelerate's: bytes by formula, not measured on a GPU"
+    elif settings.sharding.shards_base and settings.method.trains_everything:
+        yield "fsdp of a model that is trained whole: bytes by formula, not measured on a GPU"
+    elif settings.sharding.shards_base:
         yield "fsdp: bytes by formula, measured on two H200s"
     if settings.sharding.zero_stage == 3 and settings.base.has_4bit:
         yield "4-bit weights under ZeRO-3: bytes by formula, not measured on a GPU yet"

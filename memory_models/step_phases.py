@@ -190,7 +190,7 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
 
 def _forward(step: _Step) -> PhasePeak:
     totals = step.totals
-    return PhasePeak(
+    usual = PhasePeak(
         StepPhase.FORWARD,
         checkpoints=step.series + totals.all_kept - totals.last_kept,
         unrecomputed=max(0, totals.unrecomputed - totals.last_kept),
@@ -200,6 +200,16 @@ def _forward(step: _Step) -> PhasePeak:
         gradients=step.held.early,
         gathered=step.gathered.forward,
     )
+    if not step.gathered.starting:
+        return usual
+    start = PhasePeak(
+        StepPhase.FORWARD,
+        checkpoints=step.series + totals.boundary,
+        layer=step.masks,
+        gradients=step.held.early,
+        gathered=step.gathered.starting,
+    )
+    return max(usual, start, key=lambda each: each.bytes)
 
 
 def _forward_loss(step: _Step) -> PhasePeak:

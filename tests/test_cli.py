@@ -31,7 +31,7 @@ LEARNING = (
     "--early-stopping-patience --lr-scheduler-type --gradient-accumulation-steps"
 )
 PINS = (
-    "--attention --checkpointed-layers --deepspeed --fsdp --gradient-checkpointing "
+    "--attention --checkpointed-layers --deepspeed --fsdp --fsdp-per-host --gradient-checkpointing "
     "--host-checkpoints "
     "--kernels --loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
     "--optimizer --passes-together --quantization --stream-from-files --streamed-layers "
@@ -44,8 +44,8 @@ FLAGS = {
     "data": "--answer --by --columns --convert --cutoff-len --decimal-comma --json --labels --line "
     "--list --loss-on --model --on-bad-rows --question --show --step --time --to --tokenizer "
     "--values --whole --window",
-    "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
-    "--expandable-segments --gpus --finetuning-type "
+    "estimate": f"{PINS} --fsdp-whole-model --adalora-init-rank --autocast --cases --cutoff-len "
+    "--device --expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
     "--lora-dropout --lora-rank "
     "--lora-target --model --modules-to-save --nodes --rank-pattern --recipe --row-length "

@@ -257,7 +257,12 @@ class Sharding:
     offload_optimizer: bool = False
     offload_param: bool = False
     fsdp: bool = False
-    """The frozen base is shared out by torch's FSDP2; adapters stay whole, as under DDP."""
+    """The base is shared out by torch's FSDP2; adapters stay whole, as under DDP."""
+    fsdp_per_host: bool = False
+    """Each machine has a whole copy of that base, in slices on its own GPUs (hybrid sharding)."""
+    fsdp_whole_model: bool = False
+    """FSDP2 as accelerate wraps a model, for other trainers: adapters are in slices, too, while
+    embedding and lm_head are gathered for the whole step."""
     deepspeed: DeepSpeedConfig | None = None
     """A user's own configuration; None: tsplanner's (``sharding/deepspeed_config.py``)."""
 
@@ -277,6 +282,9 @@ class Sharding:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3")
         if self.fsdp and self.zero_stage:
             raise ValueError(f"fsdp needs zero_stage 0, not {self.zero_stage}: take one of the two")
+        if (self.fsdp_per_host or self.fsdp_whole_model) and not self.fsdp:
+            name = "fsdp_per_host" if self.fsdp_per_host else "fsdp_whole_model"
+            raise ValueError(f"{name} needs fsdp: it says how a base is shared out")
 
     @property
     def processes_per_node(self) -> int:
@@ -306,7 +314,12 @@ class Sharding:
     @property
     def shards_base(self) -> bool:
         """Whether each process holds a slice of the frozen base, which FSDP2 gathers by layer."""
-        return self.fsdp and self.world_size > 1
+        return self.fsdp and self.slices > 1
+
+    @property
+    def slices(self) -> int:
+        """Processes among which FSDP2 shares one copy of the base out."""
+        return self.processes_per_node if self.fsdp_per_host else self.world_size
 
     @property
     def gathers(self) -> bool:

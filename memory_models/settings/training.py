@@ -190,11 +190,13 @@ class TrainingSettings:
         """Refuse what cannot be trained on a base that the processes share out."""
         if not self.sharding.fsdp:
             return
-        if self.method.trains_base:
+        if self.method.trains_base and not self.method.trains_everything:
             raise ValueError(
-                f"fsdp shares a frozen base out, and {self.method.finetuning_type} trains it: "
-                "take zero_stage 3"
+                f"fsdp shares a base out that is frozen or trained whole, not by "
+                f"{self.method.finetuning_type}: take zero_stage 3"
             )
+        if self.method.trains_base and self.sharding.fsdp_per_host:
+            raise ValueError("fsdp_per_host needs a frozen base: machines would average gradients")
         if self.streaming.streams:
             raise ValueError("fsdp and streamed_layers both say where the layers are: take one")
         if self.base.quantization in (Quantization.INT8, Quantization.FP8, Quantization.W8A8):
@@ -284,7 +286,7 @@ class TrainingSettings:
             rank=self.method.rank_of(HEAD) if self.method.adapts(HEAD) else 0,
             adalora=self.method.is_adalora,
             accumulates=self._adds_gradients,
-            processes=self.sharding.world_size if self.sharding.shards_base else 1,
+            processes=self._base_slices,
         )
 
     @property
@@ -301,6 +303,11 @@ class TrainingSettings:
             streaming=self.streaming,
             decoder_kernels=self.kernels.decoder_kernels,
         )
+
+    @property
+    def _base_slices(self) -> int:
+        whole = self.sharding.fsdp_whole_model or self.method.trains_everything
+        return self.sharding.slices if self.sharding.shards_base and not whole else 1
 
     @property
     def passes_together(self) -> int:

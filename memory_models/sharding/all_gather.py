@@ -46,6 +46,8 @@ class GatheredPeaks(NamedTuple):
     """Around the product with an lm_head that is whole for it alone; ``loss`` holds beyond it.
 
     A step adds the logits to it."""
+    starting: int = 0
+    """When the first layer is gathered beside a root that has just been; nothing is kept yet."""
 
 
 @lru_cache(maxsize=1024)

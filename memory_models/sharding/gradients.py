@@ -82,7 +82,7 @@ def unsharded_gradients(architecture: Architecture, settings: StateSettings) -> 
     one_tied = tied_gradient_bytes(architecture, settings)
     tied = one_tied if early else 0
     waiting = total if settings.method.is_adalora else early
-    own = 0 if waiting else _own_gradient_bytes(architecture, settings)
+    own = 0 if waiting else layer_gradient_bytes(architecture, settings)
     head = head_gradient_bytes(architecture, settings)
     copied = copied_embedding_gradient_bytes(architecture, settings)
     return Gradients(
@@ -106,7 +106,7 @@ def trained_layers(architecture: Architecture, settings: StateSettings) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _own_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
+def layer_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the gradients of one layer, which the program of the first layer counts itself."""
     layers = trained_layers(architecture, settings)
     return sum(
@@ -123,7 +123,7 @@ def _first(architecture: Architecture, settings: StateSettings) -> int:
     with the first layer's, which is as much where that layer peaks lower than the gradient.
     """
     if not settings.method.trains_everything or not architecture.layer.recorded:
-        return _own_gradient_bytes(architecture, settings)
+        return layer_gradient_bytes(architecture, settings)
     tied = architecture.vocabulary.tie_word_embeddings
     embedding = 0 if tied else embedding_parameters(architecture)
     elements = architecture.layer.first_parameters + embedding

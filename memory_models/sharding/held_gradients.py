@@ -7,10 +7,12 @@ from collections.abc import Callable
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, Optimizer, StateSettings
 from memory_models.sharding.deepspeed_config import buckets, reduce_bucket_elements
+from memory_models.sharding.fully_sharded import own_part, root_bytes, wraps_all
 from memory_models.sharding.gradients import (
     FullBucket,
     Gradients,
     head_gradient_bytes,
+    layer_gradient_bytes,
     trained_layers,
     unsharded_gradients,
 )
@@ -34,7 +36,40 @@ NORM_ELEMENTS = 250_000_000
 
 def gradients(architecture: Architecture, settings: StateSettings) -> Gradients:
     """Bytes of gradients at each phase of a step, by the ZeRO stage of the settings."""
-    return BY_STAGE[settings.sharding.zero_stage](architecture, settings)
+    found = BY_STAGE[settings.sharding.zero_stage](architecture, settings)
+    return _in_slices(found, architecture, settings) if wraps_all(settings) else found
+
+
+def _in_slices(found: Gradients, architecture: Architecture, settings: StateSettings) -> Gradients:
+    """Gradients that FSDP2 has cut: they are scattered as a layer's backward ends.
+
+    The next layer works beside what is being scattered. A trained root's gradients are whole until
+    backward ends, and once more while they are scattered.
+    Source: torch distributed/fsdp/_fully_shard/_fsdp_param_group.py (``post_backward``).
+    """
+    each = found.each
+    head = root = leaving = 0
+    if settings.method.trains_everything:
+        root = root_bytes(architecture, settings)
+        head = head_gradient_bytes(architecture, settings)
+        leaving = layer_gradient_bytes(architecture, settings)
+    # Where nothing came earlier, the slices of the root come last; and the program of a layer
+    # counts all gradients of that layer, of which it else counts one at a time.
+    if found.early:
+        later_head = later_root = 0
+        working = leaving
+    else:
+        later_head, later_root, working = head, root, 0
+    return found._replace(
+        early=own_part(settings, found.early),
+        loss=own_part(settings, found.loss),
+        last=own_part(settings, found.last - later_head) + head + working,
+        first=own_part(settings, max(0, found.first - later_root)) + head + leaving + working,
+        end=own_part(settings, found.end - later_root) + 2 * root,
+        kept=own_part(settings, found.kept),
+        step=own_part(settings, found.step),
+        each=each and each._replace(bytes=own_part(settings, each.bytes)),
+    )
 
 
 def _stage_1(architecture: Architecture, settings: StateSettings) -> Gradients:

@@ -65,13 +65,15 @@ def host_bytes(
 
 
 def built_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of a 4-bit base that each process builds whole on the host before it is shared out.
+    """Bytes of a base that each process builds whole on the host before it is shared out.
 
-    It goes part by part, before the process's own runtime has reached its final size. A plain base
-    that is read from files lies in pages that all processes share.
+    That is a 4-bit one, and a model that FSDP2 trains whole. It goes part by part, before the
+    process's own runtime has reached its final size. A plain base that is read from files lies in
+    pages that all processes share.
     """
     shared = settings.sharding.shards_base or settings.sharding.zero_stage == 3
-    if not (shared and settings.base.has_4bit):
+    trained = settings.sharding.shards_base and settings.method.trains_everything
+    if not (trained or (shared and settings.base.has_4bit)):
         return 0
     return max(0, base_weight_bytes(architecture, settings) - LATER_BYTES)
 

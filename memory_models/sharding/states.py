@@ -14,7 +14,7 @@ from memory_models.frozen import frozen
 from memory_models.rounding import block_bytes
 from memory_models.settings import Quantization, StateSettings
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
-from memory_models.sharding.fully_sharded import other_slices_bytes
+from memory_models.sharding.fully_sharded import other_slices_bytes, own_part, wraps_all
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.offload import built_bytes, host_bytes
 from memory_models.sharding.partition import partition_of
@@ -80,23 +80,27 @@ def model_states(architecture: Architecture, settings: StateSettings) -> ModelSt
 
 
 def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
-    """Every process holds all states; the buckets of DDP hold a second copy of all gradients."""
+    """Every process holds all states; the buckets of DDP hold a second copy of all gradients.
+
+    Where FSDP2 wraps the whole model each holds a part of them, and there is no DDP.
+    """
     buckets = 0
     # torch's DDP copies gradients into its buckets (gradient_as_bucket_view is off in the Trainer).
-    if settings.sharding.world_size > 1:
+    if settings.sharding.world_size > 1 and not wraps_all(settings):
         whole, rest = divmod(gradient_bytes(architecture, settings), DDP_BUCKET_BYTES)
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
     return ModelStates(
         weights=base_weight_bytes(architecture, settings)
         + device_bytes(architecture, settings)
         - other_slices_bytes(architecture, settings),
-        trained=trained_bytes(architecture, settings) + _copies(architecture, settings)
+        trained=own_part(settings, trained_bytes(architecture, settings))
+        + _copies(architecture, settings)
         if settings.method.uses_adapter
         else 0,
-        states=optimizer_state_bytes(architecture, settings),
+        states=own_part(settings, optimizer_state_bytes(architecture, settings)),
         buffers=buckets,
         host=slab_bytes(architecture, settings) + built_bytes(architecture, settings),
-        paged=paged_state_bytes(architecture, settings),
+        paged=own_part(settings, paged_state_bytes(architecture, settings)),
     )
 
 

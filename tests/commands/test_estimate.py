@@ -53,6 +53,8 @@ EVERY_KEY: dict[str, list[object]] = {
     "world_size": [1, 8],
     "nodes": [1],
     "fsdp": [False, True],
+    "fsdp_per_host": [False],
+    "fsdp_whole_model": [False],
     "zero_stage": [0, 1, 2, 3],
     "offload_optimizer": [False],
     "offload_param": [False],

@@ -130,6 +130,10 @@ def test_axolotl_reads_what_was_written(folder: Path) -> None:
     for name in ("datasets", "test_datasets"):
         for rows, asked in zip(read.pop(name), wanted.pop(name), strict=True):
             assert {key: rows[key] for key in asked} == asked
+    slices = read.pop("fsdp_config", {})
+    assert {key: slices[key] for key in wanted.get("fsdp_config", {})} == wanted.pop(
+        "fsdp_config", {}
+    )
     assert {key: value for key, value in wanted.items() if read[key] != value} == {}
 
 

@@ -165,6 +165,7 @@ def test_a_ring_over_machines_runs_at_the_pace_of_the_slower_link(
     used = used_machine(several, hardware)
     assert len(used.devices) == cards
     assert used.link_bytes_per_second == rate
+    assert used.within_bytes_per_second == (50e9 if cards == 2 else None)
     alone = used_machine(several, from_flat(HardwareSettings, world_size=cards))
     assert alone.link_bytes_per_second == (50e9 if cards == 2 else None)
 

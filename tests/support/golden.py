@@ -30,6 +30,8 @@ LORA, DORA, RSLORA = FinetuningType.LORA, FinetuningType.DORA, FinetuningType.RS
 FULL, FREEZE = FinetuningType.FULL, FinetuningType.FREEZE
 HALF = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
 
+PER_HOST: dict[str, Any] = {"fsdp": True, "fsdp_per_host": True}
+
 KNOBS = {
     "max_steps": 21,
     "eval_steps": 4,
@@ -140,6 +142,10 @@ CASES: dict[str, dict[str, Case]] = {
             "qwen3-8b", loss_kernel=LossKernel.FUSED, kernels=DecoderKernels.FUSED
         ),
         "two_machines": case("llama-3.2-1b", 2, nodes=2),
+        "lora_fsdp2": case("qwen2.5-7b", 2, fsdp=True),
+        "qlora_fsdp2_two_machines": case(
+            "llama-3.1-8b", 2, nodes=2, quantization=Quantization.NF4_DQ, **PER_HOST
+        ),
         "chatts_14b_lora_zero3": case(
             "chatts-14b",
             2,
@@ -201,6 +207,10 @@ CASES: dict[str, dict[str, Case]] = {
             attention=Attention.FLASH_ATTENTION_2,
         ),
         "two_machines": case("llama-3.2-1b", 2, nodes=2, rows=MESSAGES),
+        "lora_fsdp2": case("qwen2.5-7b", 2, fsdp=True),
+        "qlora_fsdp2_two_machines": case(
+            "llama-3.1-8b", 2, nodes=2, quantization=Quantization.NF4_DQ, **PER_HOST
+        ),
     },
     "trl": {
         "cpu": case("smollm2-135m", 0),
@@ -216,6 +226,10 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "fp16_one_target": case("qwen2.5-1.5b", learning={"lora_target": ("q_proj",)}, **HALF),
         "two_machines": case("llama-3.2-1b", 2, nodes=2, rows=MESSAGES),
+        "lora_fsdp2": case("qwen2.5-7b", 2, fsdp=True),
+        "qlora_fsdp2_two_machines": case(
+            "llama-3.1-8b", 2, nodes=2, quantization=Quantization.NF4_DQ, **PER_HOST
+        ),
     },
 }
 

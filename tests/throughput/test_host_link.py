@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.device import Device, Host, HostCopies, Machine
+from memory_models.device import Device, Host, HostCopies, Machine, NodeLink
 from memory_models.settings import LossKernel, TrainingSettings, changed, from_flat
 from memory_models.sharding.fully_sharded import gathered_bytes
 from memory_models.states.streamed import crossing_bytes
 from tests.support.rig import TURING, machine
 from tsplanner.models.source import read_model
+from tsplanner.planner.devices import used_machine
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import rates_of
 from tsplanner.throughput.step_time import StepTime
@@ -97,6 +99,19 @@ def test_a_shared_out_base_crosses_between_the_gpus_twice_per_pass() -> None:
     # The head, 152,064 x 5,120 in bf16, stays where it is, and 2,048 states of 5,120 travel.
     saved = 5_120 * (152_064 - 2 * 2_048)
     assert found.weights - fused.weights == pytest.approx(saved / rates.links.between_gpus)
+
+
+def test_a_copy_on_each_machine_crosses_the_machines_own_link() -> None:
+    """Half of the layers at 0.7 of 25 GB/s; of four over the network three quarters, at 1.25."""
+    rig = replace(machine(TURING, TURING), link_bytes_per_second=25e9, nodes=2)
+    network = NodeLink(bytes_per_second=1.25e9)
+    hardware = from_flat(HardwareSettings, world_size=4, nodes=2, fsdp=True)
+    rates = rates_of(used_machine(replace(rig, node_link=network), hardware))
+    whole = from_flat(TrainingSettings, world_size=4, nodes=2, fsdp=True)
+    layers = gathered_bytes(MODEL, whole.states)
+    found = link_time(MODEL, changed(whole, fsdp_per_host=True), rates)
+    assert found.weights == pytest.approx(layers / 2 / (0.7 * 25e9))
+    assert link_time(MODEL, whole, rates).weights == pytest.approx(layers * 0.75 / (0.7 * 1.25e9))
 
 
 def test_a_measured_link_goes_before_the_datasheet_and_is_shared_where_all_copy() -> None:

@@ -68,6 +68,7 @@ class PlanKeywords(TypedDict, total=False):
     upcast_unquantized: bool | None
     zero_stage: int | None
     fsdp: bool | None
+    fsdp_per_host: bool | None
     offload_optimizer: bool | None
     offload_param: bool | None
     streamed_layers: int | Sequence[int] | None
@@ -110,6 +111,8 @@ class EstimateKeywords(TypedDict, total=False):
     offload_optimizer: bool | None
     offload_param: bool | None
     fsdp: bool | None
+    fsdp_per_host: bool | None
+    fsdp_whole_model: bool | None
     deepspeed: str | None
     micro_batch_size: int | None
     gradient_accumulation_steps: int | None

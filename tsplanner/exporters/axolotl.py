@@ -15,6 +15,7 @@ from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantizati
 from memory_models.units import ceil_div
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import cadence, deepspeed, trainers
+from tsplanner.exporters.accelerate import fsdp
 from tsplanner.exporters.launch import (
     ExportFile,
     ExportOptions,
@@ -206,8 +207,17 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         **({**cadence.evaluation_keys(plan), "eval_batch_size": 1} if held_out else {}),
         **_early_stopping(plan),
         **({"deepspeed": DEEPSPEED} if hardware.sharding.zero_stage else {}),
-        **({"ddp_find_unused_parameters": False} if hardware.sharding.world_size > 1 else {}),
+        **_joined(plan),
     }
+
+
+def _joined(plan: Plan) -> dict[str, Any]:
+    """What several processes are told of one another without ZeRO."""
+    if plan.hardware.sharding.shards_base:
+        version = {"fsdp_version": 2}
+        return {**version, "fsdp_config": {**version, **fsdp.keys(plan)}, **fsdp.mesh(plan)}
+    several = plan.hardware.sharding.world_size > 1
+    return {"ddp_find_unused_parameters": False} if several else {}
 
 
 def _early_stopping(plan: Plan) -> dict[str, Any]:
@@ -285,8 +295,11 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
             return {"unfrozen_parameters": [rf"^model\.{LANGUAGE_MODEL}", r"^lm_head\."]}
         return {}
     rounded = trainers.rounds_base_to(plan)
+    form: dict[str, Any] = {"adapter": "lora"} if rounded is None else {**QUANTIZATION[rounded]}
+    if (kind := fsdp.storage(plan)) is not None and "bnb_config_kwargs" in form:
+        form["bnb_config_kwargs"] = {**form["bnb_config_kwargs"], "bnb_4bit_quant_storage": kind}
     return {
-        **({"adapter": "lora"} if rounded is None else QUANTIZATION[rounded]),
+        **form,
         **_stored(plan),
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),

@@ -90,7 +90,7 @@ def zero_optimization(
 
 
 def whole_base_notes(plan: Plan, trainer: str, *, force: bool) -> list[str]:
-    """A sentence on a 4-bit base that another trainer holds whole before ZeRO-3 partitions it.
+    """A sentence on a 4-bit base that another trainer holds whole before it is shared out.
 
     transformers partitions no quantised model while it is read, and puts it on the process's own
     GPU (modeling_utils.py, ``get_init_context``; quantizer_bnb_4bit.py). Other plans: none.
@@ -98,19 +98,28 @@ def whole_base_notes(plan: Plan, trainer: str, *, force: bool) -> list[str]:
     Raises:
         TsplannerError: a GPU has less memory free than that, without force.
     """
-    if not plan.hardware.partitions_packed:
+    hardware = plan.hardware
+    sliced = hardware.sharding.shards_base and hardware.base.has_4bit
+    if not (hardware.partitions_packed or sliced):
         return []
+    cuts = "FSDP2 cuts it" if sliced else "DeepSpeed partitions it"
+    has_cut = "FSDP2 has cut it" if sliced else "DeepSpeed has partitioned it"
     settings = effective_settings(training_settings(plan.learning, plan.hardware, 1))
     whole = base_weight_bytes(plan.architecture, settings.states)
     free = min((each.free_bytes for each in used_devices(plan.machine, plan.hardware)), default=0)
     if free and whole > free and not force:
         raise TsplannerError(
             f"{trainer} loads the whole 4-bit base, {whole / GIB:.1f} GiB, on every GPU before "
-            f"DeepSpeed partitions it, and {free / GIB:.1f} GiB are free: train with tsplanner, "
+            f"{cuts}, and {free / GIB:.1f} GiB are free: train with tsplanner, "
             "which builds it in host memory, or give --force."
         )
+    kept = ""
+    if not sliced:
+        kept = (
+            ", and its linears again in every step, since bitsandbytes keeps what is gathered for "
+            "it until backward"
+        )
     return [
-        f"Every GPU holds the whole 4-bit base, {whole / GIB:.1f} GiB, until DeepSpeed has "
-        "partitioned it, and its linears again in every step, as bitsandbytes keeps what is "
-        "gathered for it until backward; tsplanner does neither. Not run with this trainer."
+        f"Every GPU holds the whole 4-bit base, {whole / GIB:.1f} GiB, until {has_cut}{kept}; "
+        "tsplanner does not. Not run with this trainer on a GPU."
     ]

@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 
 from tsplanner.errors import UsageError, did_you_mean, named
-from tsplanner.exporters import accelerate, axolotl, deepspeed_json, sbatch, skypilot, torchrun, trl
+from tsplanner.exporters import axolotl, deepspeed_json, sbatch, skypilot, torchrun, trl
+from tsplanner.exporters.accelerate import export as accelerate
 from tsplanner.exporters.launch import Exporter, ExportFile, ExportOptions, spread
 from tsplanner.exporters.llamafactory import export
 from tsplanner.exporters.padding import padded_for

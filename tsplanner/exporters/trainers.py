@@ -31,6 +31,7 @@ from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import deepspeed, mixtures
+from tsplanner.exporters.accelerate import fsdp
 from tsplanner.exporters.launch import ExportOptions, Room
 from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.models.quantized import stored_base
@@ -88,7 +89,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         host_checkpoints=False,
         stream_from_files=False,
         passes_together=None,
-        fsdp=False,
+        fsdp_whole_model=hardware.sharding.fsdp,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)
@@ -120,6 +121,7 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
     """
     _refuse_stored(plan, running)
     _refuse_patterns(plan, running)
+    fsdp.refuse(plan, running.architecture, running.trainer)
     room = room_under(plan, running)
     lines = [f"Predicted under {running.trainer}: {room.figures}."]
     if plan.hardware.base.quantization is not None:
@@ -410,8 +412,7 @@ def differences(plan: Plan, running: Running) -> list[str]:
         found.append("Checkpointing of some layers cannot be said there: all are checkpointed.")
     if hardware.streaming.streams:
         found.append("tsplanner's streamed layers are its own: the whole base is on the GPU.")
-    if hardware.sharding.shards_base:
-        found.append("The base is not shared out there: each GPU holds it whole.")
+    found += fsdp.notes(plan, running.architecture, running.trainer)
     if plan.model.tokenizer is not None and not running.takes_tokenizer:
         found.append(f"Copy the tokenizer of {plan.model.tokenizer} beside the weights first.")
     return found

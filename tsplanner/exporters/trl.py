@@ -13,7 +13,9 @@ from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
 from tsplanner.datasets.records import LossOn
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import accelerate, cadence, trainers
+from tsplanner.exporters import cadence, trainers
+from tsplanner.exporters.accelerate import export as accelerate
+from tsplanner.exporters.accelerate import fsdp
 from tsplanner.exporters.launch import ExportFile, ExportOptions, Room, comments, header, one_line
 from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.rows.form import FOLDER, RowsAs
@@ -87,10 +89,9 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     body = (
         "" if plan.hardware.accelerator == "cpu" else trainers.EXPANDABLE
     ) + f"exec trl sft --config {CONFIG}{where}\n"
-    launcher = yaml.safe_dump(accelerate.config(plan, options), sort_keys=False)
     return [
         ExportFile(CONFIG, comments(one_line(notes)) + text),
-        ExportFile(accelerate.CONFIG, comments(header(plan, options)) + launcher),
+        accelerate.configuration(plan, options, header(plan, options), wraps=True),
         ExportFile("trl.sh", bash_script(plan, options, body)),
     ]
 
@@ -127,6 +128,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         **METHODS[learning.method.finetuning_type],
         **_adapter(plan, architecture),
         **(QUANTIZATION[rounded] if (rounded := trainers.rounds_base_to(plan)) is not None else {}),
+        **({"bnb_4bit_quant_storage": kind} if (kind := fsdp.storage(plan)) is not None else {}),
         # A bare name that is not there would be loaded from the cache of any folder of that name.
         "dataset_name": f"./{FOLDER}",
         **_loss(plan, options),
@@ -161,7 +163,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         found["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
     if hardware.accelerator == "cpu":
         found["use_cpu"] = True
-    if hardware.sharding.world_size > 1:
+    if hardware.sharding.world_size > 1 and not hardware.sharding.shards_base:
         # TRL freezes no tower, and rows of text give it no gradient.
         whole = learning.method.finetuning_type is FinetuningType.FULL
         found["ddp_find_unused_parameters"] = whole and trainers.sees(architecture)

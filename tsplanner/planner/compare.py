@@ -116,7 +116,13 @@ def family_key(hardware: HardwareSettings) -> tuple[object, ...]:
         on_cpu,
         None
         if on_cpu
-        else (sharding.zero_stage, sharding.fsdp, sharding.world_size, sharding.nodes),
+        else (
+            sharding.zero_stage,
+            sharding.fsdp,
+            sharding.fsdp_per_host,
+            sharding.world_size,
+            sharding.nodes,
+        ),
         sharded and not on_cpu and (sharding.offload_param, sharding.offload_optimizer),
         hardware.streaming.streams and hardware.streaming.stream_from_files,
         hardware.streaming.streams,

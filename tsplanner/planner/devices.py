@@ -48,17 +48,22 @@ def used_machine(machine: Machine, hardware: HardwareSettings) -> Machine:
 
     Without NVLink the GPUs reach each other through PCIe at the pace of the slowest slot, unless
     the machine has a figure of its own. A ring over several machines runs at the pace of the
-    slower of that link and the network.
+    slower of that link and the network; what stays within a machine runs at that of the link.
     """
     devices = used_devices(machine, hardware)
     rate = machine.link_bytes_per_second
     slots = [device.host_link_bytes_per_second for device in devices]
     if rate is None and machine.link is not LinkType.NVLINK and len(devices) > 1 and all(slots):
         rate = min(slot for slot in slots if slot)
+    within = None
     if hardware.sharding.nodes > 1 and machine.node_link is not None:
         network = machine.node_link.bytes_per_second
-        rate = network if rate is None and len(devices) == 1 else min(_link(machine, rate), network)
-    return replace(machine, devices=devices, link_bytes_per_second=rate)
+        alone = rate is None and len(devices) == 1
+        within = None if alone else _link(machine, rate)
+        rate = min(within or network, network)
+    return replace(
+        machine, devices=devices, link_bytes_per_second=rate, within_bytes_per_second=within
+    )
 
 
 def _link(machine: Machine, rate: float | None) -> float:

@@ -98,9 +98,13 @@ def _from_other_processes(
     """Every pass gathers layers forward and backward; an own slice need not cross.
 
     The plain loss gathers the head as well. Beside the fused one the states of a pass go to the
-    slices of the head, and their gradients come back.
+    slices of the head, and their gradients come back. Where each machine has a copy of the base,
+    all of this stays within the machine.
     """
-    processes = settings.sharding.world_size
+    processes, links = settings.sharding.slices, rates.links
+    rate = links.between_gpus
+    if settings.sharding.fsdp_per_host:
+        rate = links.within_machine or rate
     moved = gathered_bytes(architecture, settings.states) * (processes - 1) / processes
     if shares_head(architecture, settings.head):
         moved += HALF_BYTES * (processes - 1) * settings.tokens * architecture.hidden_size
@@ -108,5 +112,5 @@ def _from_other_processes(
         groups=settings.batch.gradient_accumulation_steps,
         together=1,
         to_host=False,
-        weights=moved / rates.links.between_gpus,
+        weights=moved / rate,
     )

@@ -107,6 +107,8 @@ class Links:
     """Of reads from the disk of the model's files, by all processes together."""
     gathered: float = float("inf")
     """Of layers that FSDP2 gathers, by which they take from the work beside them."""
+    within_machine: float | None = None
+    """Between GPUs of one of several machines; None: as ``between_gpus``."""
 
 
 @frozen
@@ -238,6 +240,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         return _cpu_rates(machine, efficiency)
     device = min(machine.devices, key=_flops)
     link = machine.link_bytes_per_second or LINK_BYTES_PER_SECOND[machine.link or LinkType.PCIE]
+    within = machine.within_bytes_per_second
     work, launch = efficiency.work_factor, efficiency.launch_factor
     bandwidth = (device.memory_bytes_per_second or DEFAULT_BANDWIDTH) / work
     host_link = device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND
@@ -255,6 +258,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
             pinned=min(_copied(each, machine, shares) for each in machine.devices),
             disk=machine.host.disk_read_bytes_per_second or DISK_READ_BYTES_PER_SECOND,
             gathered=bandwidth / shares.gathers,
+            within_machine=within and within * shares.between_gpus / work,
         ),
         compiled=efficiency.compiled,
         host=efficiency.host.times(launch),

@@ -16,7 +16,7 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import forward_traffic, traffic
 from memory_models.settings import DecoderKernels, TrainingSettings
-from memory_models.sharding.fully_sharded import gathered_bytes
+from memory_models.sharding.fully_sharded import gathered_bytes, wraps_all
 from memory_models.sharding.states import constants_bytes
 from memory_models.states.adapters import targets
 from memory_models.states.compiled_groups import mlp_groups
@@ -283,8 +283,9 @@ def _optimizer_seconds(
     """Seconds to read and write weights, gradients and states once, on the device or the host."""
     moved: float = 2 * optimizer_state_bytes(architecture, settings.states)
     moved += 3 * gradient_bytes(architecture, settings.states)
-    # Under DDP every process steps all trained weights; only ZeRO shares them out.
-    processes = settings.sharding.world_size if settings.sharding.zero_stage else 1
+    # Under DDP every process steps all trained weights; ZeRO and FSDP2 share them out.
+    shares = settings.sharding.zero_stage or wraps_all(settings.states)
+    processes = settings.sharding.world_size if shares else 1
     if settings.method.adapter_ranks:
         # Every trial has an optimizer of its own, so the host's part of a step is paid per trial.
         own = len(settings.method.adapter_ranks) * rates.host.multi_lora_step_seconds
@@ -311,6 +312,9 @@ def _communication_seconds(
         return 0.0
     share = (processes - 1) / processes
     moved: float = 2 * share * gradient_bytes(architecture, settings.states)
+    if wraps_all(settings.states):
+        # FSDP2 scatters the gradients of every pass, and gathers weights instead of gradients.
+        moved *= settings.batch.gradient_accumulation_steps / 2
     gathers = _weight_passes(architecture, settings) * gather_seconds(architecture, settings, rates)
     waits = 0.0
     if settings.sharding.zero_stage in (1, 2):

@@ -64,12 +64,22 @@ def is_main() -> bool:
 
 
 def check_world_size(hardware: HardwareSettings) -> None:
-    """Raise TsplannerError if the launcher started another number of processes than was planned."""
+    """Raise TsplannerError if the launcher started other processes than were planned."""
     planned = hardware.sharding.world_size
     if world_size() != planned:
         raise TsplannerError(
             f"The plan is for {planned} processes and {world_size()} were started: "
             f"use torchrun --nproc-per-node {planned}, or plan again."
+        )
+    sharding = hardware.sharding
+    if not (sharding.shards_base and sharding.fsdp_per_host):
+        return
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size())))
+    if here != sharding.slices or rank() % sharding.slices != local_rank():
+        raise TsplannerError(
+            f"The plan has a copy of the base on each of {sharding.nodes} machines, shared out by "
+            f"{sharding.slices} processes, and {here} were started on this one: use torchrun "
+            f"--nnodes {sharding.nodes} --nproc-per-node {sharding.slices}, or plan again."
         )
 
 
@@ -87,7 +97,7 @@ def largest_each(numbers: list[int]) -> list[int]:
     """The largest of each of the ``numbers``, as ``largest``."""
     if world_size() == 1 or not dist.is_initialized():
         return numbers
-    found = torch.tensor(numbers, dtype=torch.int32, device=_device())
+    found = torch.tensor(numbers, dtype=torch.int32, device=device())
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
     return [int(each) for each in found.tolist()]
 
@@ -179,5 +189,6 @@ def lost_connection(error: BaseException) -> bool:
     return world_size() > 1 and untyped_error(error) is UntypedError.LOST_CONNECTION
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
+    """Where the tensors of a collective lie."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

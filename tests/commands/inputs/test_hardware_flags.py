@@ -51,8 +51,8 @@ def test_every_hardware_flag_pins_its_field() -> None:
         streamed_layers=9, host_checkpoints=False, passes_together=4, stream_from_files=True
     )
     # A base that FSDP2 shares out is not shared by ZeRO.
-    shared = pins(parsed("--fsdp", "on"))
-    assert shared == Pins(fsdp=True)
+    shared = pins(parsed("--fsdp", "on", "--fsdp-per-host", "off"))
+    assert shared == Pins(fsdp=True, fsdp_per_host=False)
     every = {*found.values, *packed.values, *streamed.values, *shared.values}
     assert every == set(PINNED)
 

@@ -10,6 +10,7 @@ from memory_models.settings import (
     LossKernel,
     Quantization,
     TrainingSettings,
+    changed,
     from_flat,
 )
 from memory_models.sharding.fully_sharded import (
@@ -19,7 +20,9 @@ from memory_models.sharding.fully_sharded import (
     layers_bytes,
     other_slices_bytes,
 )
+from memory_models.sharding.held_gradients import gradients
 from memory_models.sharding.offload import built_bytes
+from memory_models.sharding.states import model_states
 from memory_models.states.weights import base_weight_bytes
 from memory_models.units import MIB
 from tests.support.small_models import CONFIGS
@@ -53,6 +56,24 @@ def test_each_process_keeps_its_slice(processes: int) -> None:
     elsewhere = other_slices_bytes(LLAMA, settings(world_size=processes).states)
     whole = 4 * LAYER + 2 * 2 * 1024 * LLAMA.vocabulary.vocab_size
     assert 0 <= whole * (processes - 1) / processes - elsewhere <= 30 * MIB
+
+
+def test_a_copy_on_each_of_two_machines_is_in_halves() -> None:
+    """Four processes hold what two hold, and gather as much; the fused loss has chunks of two."""
+    four, two = settings(world_size=4, nodes=2, fsdp_per_host=True), settings()
+    assert other_slices_bytes(LLAMA, four.states) == other_slices_bytes(LLAMA, two.states)
+    assert gathered_layers(LLAMA, four.states) == gathered_layers(LLAMA, two.states)
+    assert four.head.processes == 2
+    found, expected = (
+        estimate_memory(LLAMA, changed(each, loss_kernel=LossKernel.FUSED)) for each in (four, two)
+    )
+    assert found.peak_allocated_bytes == expected.peak_allocated_bytes
+
+
+def test_a_single_card_of_each_machine_has_nobody_to_share_with() -> None:
+    """The base is whole there, as under DDP."""
+    alone = settings(world_size=2, nodes=2, fsdp_per_host=True)
+    assert other_slices_bytes(LLAMA, alone.states) == 0
 
 
 def test_a_frozen_head_of_its_own_is_sliced() -> None:
@@ -141,13 +162,63 @@ def test_each_process_builds_a_4_bit_base_whole_in_host_memory() -> None:
     assert built_bytes(large, settings().states) == 0
 
 
+FULL = {"finetuning_type": FinetuningType.FULL, "loss_kernel": LossKernel.FUSED}
+
+
+def test_a_model_that_is_trained_whole_is_in_halves_with_its_states() -> None:
+    """Of 14.77e9 weights in bf16: 14.77 GB of weights and 29.5 of two moments, no buckets; each of
+    579 slices ends in a rest of at most 1 MiB.
+    """
+    found = model_states(QWEN, settings(**FULL).states)
+    assert 0 <= found.weights - 14.77e9 <= 579 * MIB
+    assert 0 <= found.states - 2 * 14.77e9 <= 2 * 579 * MIB
+    assert (found.trained, found.buffers) == (0, 0)
+    assert found.host == base_weight_bytes(QWEN, settings(**FULL).states) - 512 * MIB
+
+
+def test_a_trained_root_is_whole_with_its_gradients() -> None:
+    """Embedding and head, 152,064 x 5,120 x 2 bytes each, from forward to the end of backward;
+    their gradients come whole, and once more while they are scattered.
+    """
+    table = 152_064 * 5_120 * 2
+    states = settings(**FULL).states
+    gathered = gathered_layers(QWEN, states)
+    assert (gathered.loss, gathered.end, gathered.head) == (2 * table, 2 * table, 0)
+    held = gradients(QWEN, states)
+    whole = gradients(QWEN, settings(**FULL, fsdp=False).states)
+    assert held.end == -(-(whole.end - 2 * table) // 2) + 4 * table
+    assert (whole.last, held.last) == (table, table)
+    assert held.kept == -(-whole.kept // 2)
+    assert settings(**FULL).head.processes == 1
+
+
+def test_four_cards_hold_what_one_cannot() -> None:
+    """8B in pure bf16: 16.4 GB of weights and 32.8 of moments, a quarter of them on each of four;
+    tables and their gradients take most of the rest.
+    """
+    eight = read_model("qwen3-8b").architecture
+    found = estimate_memory(eight, settings(**FULL, world_size=4, sequence_length=1024))
+    parts = {part.name: part.bytes for part in found.components}
+    assert parts["base weights"] == pytest.approx(8.19e9 * 2 / 4, rel=0.01)
+    assert parts["optimizer states"] == pytest.approx(8.19e9 * 4 / 4, rel=0.01)
+    alone = estimate_memory(eight, settings(**FULL, world_size=1, sequence_length=1024))
+    assert found.process_bytes.expected < alone.process_bytes.expected / 2
+    assert any("trained whole" in each for each in found.assumptions)
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"finetuning_type": FinetuningType.FULL}, "full trains it"),
+        ({"finetuning_type": FinetuningType.FREEZE}, "not by freeze"),
+        (
+            {"finetuning_type": FinetuningType.FULL, "fsdp_per_host": True, "nodes": 2},
+            "fsdp_per_host needs a frozen base",
+        ),
         ({"quantization": Quantization.INT8}, "not int8"),
         ({"streamed_layers": 2}, "streamed_layers"),
         ({"zero_stage": 3}, "zero_stage"),
+        ({"fsdp": False, "fsdp_per_host": True}, "fsdp_per_host needs fsdp"),
+        ({"fsdp": False, "fsdp_whole_model": True}, "fsdp_whole_model needs fsdp"),
     ],
 )
 def test_what_has_no_frozen_slices_is_refused(values: dict[str, object], says: str) -> None:

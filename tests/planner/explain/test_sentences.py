@@ -60,6 +60,11 @@ from tsplanner.wording import NOUN
         ({"accelerator": "cpu", "model_dtype": Dtype.FP32}, "fp32 · CPU"),
         ({"quantization": Quantization.NF4_DQ}, "nf4-dq · one GPU"),
         ({"zero_stage": 3, "world_size": 4}, "bf16 · ZeRO-3 x4"),
+        ({"fsdp": True, "world_size": 4, "nodes": 2}, "bf16 · FSDP2 x4 on 2 machines"),
+        (
+            {"fsdp": True, "fsdp_per_host": True, "world_size": 4, "nodes": 2},
+            "bf16 · FSDP2 x2 on each of 2 machines",
+        ),
         (
             {"zero_stage": 3, "offload_param": True, "offload_optimizer": True},
             "bf16 · ZeRO-3 x1 + param and optimizer offload",

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from torch.distributed.tensor import DTensor  # noqa: E402
 
-from memory_models.settings import Quantization  # noqa: E402
+from memory_models.settings import Quantization, Sharding  # noqa: E402
 from tests.support import tiny  # noqa: E402
 from tsplanner.training.adapters import apply_method, decoder_layers  # noqa: E402
 from tsplanner.training.fully_sharded.base import HOST, drawn_base, share_out  # noqa: E402
@@ -33,7 +33,7 @@ def shared(folder: Path, **changes: Any) -> Any:
     """The tiny model with LoRA, shared out."""
     plan = tiny.with_hardware(tiny.plan(folder), **changes)
     trained = apply_method(plan, build_model(plan, HOST), 4)
-    share_out(trained, HOST)
+    share_out(trained, HOST, Sharding(fsdp=True))
     return trained
 
 

@@ -24,10 +24,8 @@ from memory_models.symbolic import Size  # noqa: E402
 from tests.support.small_models import CONFIGS  # noqa: E402
 from tsplanner.errors import TsplannerError  # noqa: E402
 from tsplanner.models.source import read_architecture  # noqa: E402
-from tsplanner.training import distributed  # noqa: E402
-from tsplanner.training.fully_sharded import vocabulary  # noqa: E402
+from tsplanner.training.fully_sharded.sharers import Sharers  # noqa: E402
 from tsplanner.training.fully_sharded.vocabulary import (  # noqa: E402
-    own_rows,
     share_embedding,
     share_head,
 )
@@ -41,77 +39,96 @@ CPU = torch.device("cpu")
 
 
 class Threads:
-    """Processes of a run, as threads that wait for one another."""
+    """Processes that share a base out, as threads that wait for one another."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-        self.count, self.own = count, threading.local()
-        self.barrier = threading.Barrier(count)
+    def __init__(self, count: int) -> None:
+        self.count, self.barrier = count, threading.Barrier(count)
         self.slots: list[Any] = [None] * count
-        monkeypatch.setattr(distributed, "rank", lambda: self.own.rank)
-        monkeypatch.setattr(distributed, "world_size", lambda: count)
-        monkeypatch.setattr(distributed, "largest_each", self._largest)
-        monkeypatch.setattr(vocabulary, "_gathered", lambda rows: torch.cat(self._all(rows)))
-        monkeypatch.setattr(vocabulary, "_scattered", self._scattered)
 
-    def _all(self, mine: Any) -> list[Any]:
-        self.slots[self.own.rank] = mine
+    def everybody(self, rank: int, mine: Any) -> list[Any]:
+        """What each of them has."""
+        self.slots[rank] = mine
         self.barrier.wait(10)
         found = list(self.slots)
         self.barrier.wait(10)
         return found
 
-    def _largest(self, numbers: list[int]) -> list[int]:
+    def run(self, work: Callable[[Threaded], Any]) -> list[Any]:
+        """What every process finds."""
+        with ThreadPoolExecutor(self.count) as pool:
+            return list(
+                pool.map(lambda rank: work(Threaded(rank, self.count, self)), range(self.count))
+            )
+
+
+class Threaded(Sharers):
+    """One of the threads."""
+
+    def __init__(self, rank: int, count: int, threads: Threads) -> None:
+        super().__init__(rank, count)
+        self.__dict__["threads"] = threads
+
+    def _all(self, mine: Any) -> list[Any]:
+        found: list[Any] = self.__dict__["threads"].everybody(self.rank, mine)
+        return found
+
+    def largest(self, numbers: list[int]) -> list[int]:
+        """Of the threads."""
         return [max(each) for each in zip(*self._all(numbers), strict=True)]
 
-    def _scattered(self, rows: Any, count: int) -> Any:
-        start = self.own.rank * count
+    def gathered(self, rows: Any) -> Any:
+        """Of the threads."""
+        return torch.cat(self._all(rows))
+
+    def scattered(self, rows: Any, count: int) -> Any:
+        """Of the threads."""
+        start = self.rank * count
         return sum(self._all(rows))[start : start + count]
 
-    def run(self, work: Callable[[int], Any]) -> list[Any]:
-        """What every process finds."""
 
-        def one(rank: int) -> Any:
-            self.own.rank = rank
-            return work(rank)
+class Twice(Sharers):
+    """One of two processes, of which the other has the same rows."""
 
-        with ThreadPoolExecutor(self.count) as pool:
-            return list(pool.map(one, range(self.count)))
+    def largest(self, numbers: list[int]) -> list[int]:
+        """As its own."""
+        return numbers
+
+    def gathered(self, rows: Any) -> Any:
+        """Its own, twice."""
+        return torch.cat([rows, rows])
+
+    def scattered(self, rows: Any, count: int) -> Any:
+        """Its own part."""
+        return rows[:count].clone()
 
 
-@pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Threads]:
-    """Makes as many processes as asked for."""
-    return lambda count: Threads(monkeypatch, count)
-
-
-def test_rows_are_shared_out_to_the_last(threads: Callable[[int], Threads]) -> None:
+def test_rows_are_shared_out_to_the_last() -> None:
     """11 rows of three: 3, 4 and 4."""
-    assert threads(3).run(lambda _: own_rows(11)) == [range(3), range(3, 7), range(7, 11)]
+    found = [Sharers(rank, 3).own_rows(11) for rank in range(3)]
+    assert found == [range(3), range(3, 7), range(7, 11)]
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_an_embedding_gives_every_process_its_rows(
-    threads: Callable[[int], Threads], count: int
-) -> None:
+def test_an_embedding_gives_every_process_its_rows(count: int) -> None:
     """To the bit, though the processes ask for unequally many."""
     whole = torch.nn.Embedding(11, 4)
     ids = [torch.randint(0, 11, (1, 3 + 2 * rank)) for rank in range(count)]
 
-    def work(rank: int) -> Any:
+    def work(process: Threaded) -> Any:
         mine = torch.nn.Embedding(11, 4)
         mine.weight = whole.weight
-        share_embedding(mine, CPU)
+        share_embedding(mine, CPU, process)
         assert mine.weight.shape[0] in (11 // count, 11 // count + 1)
-        return mine(ids[rank])
+        return mine(ids[process.rank])
 
-    for rank, found in enumerate(threads(count).run(work)):
+    for rank, found in enumerate(Threads(count).run(work)):
         assert torch.equal(found, whole(ids[rank]))
 
 
 @pytest.mark.parametrize("changes", [LogitChanges(), LogitChanges(0.5, 3.0)])
 @pytest.mark.parametrize("lengths", [(9, 9), (17, 2), (9, 1), (5, 8, 13)])
 def test_losses_and_gradients_are_those_of_a_whole_head(
-    threads: Callable[[int], Threads], changes: LogitChanges, lengths: tuple[int, ...]
+    changes: LogitChanges, lengths: tuple[int, ...]
 ) -> None:
     """A batch of one position has no row with a label, and its process helps the others."""
     torch.manual_seed(0)
@@ -128,31 +145,31 @@ def test_losses_and_gradients_are_those_of_a_whole_head(
         loss.backward()
         return loss.detach(), states.grad
 
-    def work(rank: int) -> Any:
+    def work(process: Threaded) -> Any:
         head = torch.nn.Linear(8, 29, bias=True).requires_grad_(False)
         head.load_state_dict(whole.state_dict())
-        share_head(head, CPU)
-        return loss_of(head, rank)
+        share_head(head, CPU, process)
+        return loss_of(head, process.rank)
 
-    for rank, (loss, gradient) in enumerate(threads(len(lengths)).run(work)):
+    for rank, (loss, gradient) in enumerate(Threads(len(lengths)).run(work)):
         expected, slope = loss_of(whole, rank)
         assert torch.allclose(loss, expected, atol=1e-6)
         assert torch.allclose(gradient, slope, atol=1e-6)
 
 
-def test_a_shared_out_head_makes_no_logits(threads: Callable[[int], Threads]) -> None:
+def test_a_shared_out_head_makes_no_logits() -> None:
     """Its own rows alone would be wrong ones."""
 
-    def work(_: int) -> None:
+    def work(process: Threaded) -> None:
         head = torch.nn.Linear(4, 8)
-        share_head(head, CPU)
+        share_head(head, CPU, process)
         with pytest.raises(TsplannerError, match="whole lm_head"):
             head(torch.zeros(1, 4))
 
-    threads(2).run(work)
+    Threads(2).run(work)
 
 
-def test_rows_of_a_pass_are_judged_together(threads: Callable[[int], Threads]) -> None:
+def test_rows_of_a_pass_are_judged_together() -> None:
     """One process has three rows in its pass and the other has one; each has its own mean."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "vocab_size": 32, "num_hidden_layers": 1}
@@ -164,12 +181,13 @@ def test_rows_of_a_pass_are_judged_together(threads: Callable[[int], Threads]) -
     for own, targets in zip(cut, labels, strict=True):
         targets[0, [sum(own[:place]) for place in range(len(own))]] = -100
 
-    def work(rank: int) -> Any:
+    def work(process: Threaded) -> Any:
+        rank = process.rank
         model = deepcopy(whole)
-        share_head(model.lm_head, CPU)
+        share_head(model.lm_head, CPU, process)
         return mean_losses(model, states[rank], labels[rank], cut[rank], fused=True)
 
-    for rank, found in enumerate(threads(2).run(work)):
+    for rank, found in enumerate(Threads(2).run(work)):
         expected = mean_losses(whole, states[rank], labels[rank], cut[rank], fused=True)
         assert torch.allclose(torch.stack(found), torch.stack(expected), atol=1e-6)
 
@@ -203,9 +221,7 @@ class Living(TorchDispatchMode):
 
 
 @pytest.mark.slow
-def test_formula_and_trace_agree_on_a_chunk_of_all_processes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_formula_and_trace_agree_on_a_chunk_of_all_processes() -> None:
     """Llama's shape with V 32,000, D 1,024 and 512 positions on two processes, within 1 %."""
     shape = read_architecture(CONFIGS["llama"], name="llama", source="test")
     settings = from_flat(
@@ -218,12 +234,8 @@ def test_formula_and_trace_agree_on_a_chunk_of_all_processes(
     )
     assert shares_head(shape, settings.head)
     rows, vocabulary_size = fused_rows(shape, settings), shape.vocabulary.vocab_size
-    monkeypatch.setattr(distributed, "rank", lambda: 0)
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    monkeypatch.setattr(vocabulary, "_gathered", lambda own: torch.cat([own, own]))
-    monkeypatch.setattr(vocabulary, "_scattered", lambda all_, count: all_[:count].clone())
     head = torch.nn.Linear(shape.hidden_size, vocabulary_size, bias=False, dtype=torch.bfloat16)
-    share_head(head.requires_grad_(False), CPU)
+    share_head(head.requires_grad_(False), CPU, Twice(0, 2))
     hidden = torch.randn(1, 512, shape.hidden_size, dtype=torch.bfloat16, requires_grad=True)
     labels = torch.randint(0, vocabulary_size, (1, 512))
     with Living(hidden, labels, head.weight) as living:

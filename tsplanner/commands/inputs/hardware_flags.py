@@ -70,6 +70,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("upcast_unquantized", " [off]", **on_off)
     pin("zero_stage", type=int, choices=[0, 1, 2, 3])
     pin("fsdp", " [off]", **on_off)
+    pin("fsdp_per_host", " [by what is faster]", **on_off)
     pin("offload_optimizer", **on_off)
     pin("offload_param", **on_off)
     pin(
@@ -115,6 +116,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "upcast_unquantized": bool,
     "zero_stage": int,
     "fsdp": bool,
+    "fsdp_per_host": bool,
     "offload_optimizer": bool,
     "offload_param": bool,
     "streamed_layers": lambda given: given,

@@ -15,6 +15,7 @@ from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, LossKernel
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import cadence, deepspeed, trainers
+from tsplanner.exporters.accelerate import export as accelerate
 from tsplanner.exporters.launch import (
     ExportFile,
     ExportOptions,
@@ -47,6 +48,15 @@ export NODE_RANK="${{NODE_RANK:?number this machine, from 0}}"
 export MASTER_ADDR="${{MASTER_ADDR:?name the first machine}}"
 export MASTER_PORT="${{MASTER_PORT:-29500}}"
 """
+WRAPPED = (
+    f"accelerate launch --config_file {accelerate.CONFIG}{{where}} "
+    f"--module llamafactory.launcher {CONFIG}"
+)
+"""Its own starter knows torchrun alone, which would tell accelerate nothing of FSDP2."""
+WRAPPED_MACHINES = (
+    ' --machine_rank "$NODE_RANK" --main_process_ip "$MASTER_ADDR" '
+    '--main_process_port "$MASTER_PORT"'
+)
 PACKING = {
     RowsAs.TOKENS: "packing and neat_packing are off, {why}; rows of token ids would not be packed "
     "by them either: to lay short rows end to end export with --rows messages.",
@@ -93,6 +103,8 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     if options.rows is RowsAs.MESSAGES:
         series = architecture.encoder is not None
         found.append(ExportFile(DATASETS, tables.dataset_info(plan, series=series)))
+    if plan.hardware.sharding.shards_base:
+        found.append(accelerate.configuration(plan, options, header(plan, options), wraps=True))
     if plan.hardware.sharding.zero_stage:
         text = json.dumps(deepspeed.render(plan), indent=2) + "\n"
         found.append(ExportFile(DEEPSPEED, text))
@@ -191,14 +203,16 @@ def _body(plan: Plan, options: ExportOptions) -> str:
 
     Under torchrun DDP would wrap the model, and its buckets hold the gradients a second time.
     """
-    processes = processes_per_node(plan, options)
+    processes, sharding = processes_per_node(plan, options), plan.hardware.sharding
     lines = [f"export NPROC_PER_NODE={processes}\n"]
     if options.nodes > 1:
         lines.append(SEVERAL_MACHINES.format(nodes=options.nodes))
-    if plan.hardware.sharding.world_size > 1 or plan.hardware.sharding.zero_stage:
+    words = f"llamafactory-cli train {CONFIG}"
+    if sharding.shards_base:
+        words = WRAPPED.format(where=WRAPPED_MACHINES if options.nodes > 1 else "")
+    elif sharding.world_size > 1 or sharding.zero_stage:
         lines.append("export FORCE_TORCHRUN=1\n")
     lines.append(trainers.EXPANDABLE)
-    words = f"llamafactory-cli train {CONFIG}"
     if options.rows is RowsAs.TOKENS:
         files = {"train": TRAIN}
         if trainers.held_out_rows(plan):

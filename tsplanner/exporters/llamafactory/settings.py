@@ -76,7 +76,8 @@ def running(plan: Plan, architecture: Architecture) -> Running:
         released = changed(
             released, rotary_buffer_count=released.positions.rotary_buffer_count // 2
         )
-    fused = hardware.kernels.loss_kernel is LossKernel.FUSED
+    # Liger reads the head's weight itself, which was not tried where accelerate gathers it.
+    fused = hardware.kernels.loss_kernel is LossKernel.FUSED and not hardware.sharding.shards_base
     liger = fused and architecture.encoder is None and architecture.model_type in tables.LIGER
     # Where the rest of Liger's patch is not sized, its loss is sized as ours.
     sized = liger and architecture.model_type in PATCHES
@@ -229,7 +230,7 @@ def _precision(plan: Plan) -> dict[str, Any]:
 def _launch(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     if plan.hardware.sharding.zero_stage:
         return {"deepspeed": DEEPSPEED}
-    if plan.hardware.sharding.world_size == 1:
+    if plan.hardware.sharding.world_size == 1 or plan.hardware.sharding.shards_base:
         return {}
     # A batch without a series does not use the encoder, and DDP waits for gradients that never come
     # unless it looks for unused parameters.

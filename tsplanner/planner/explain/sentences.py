@@ -156,6 +156,9 @@ def _placement(hardware: HardwareSettings, language: str) -> str:
         words = sentence(Phrase.ZERO, data, language) + _machines(hardware, language)
         return words + _offload(hardware, language)
     if sharding.world_size > 1:
+        if sharding.shards_base and sharding.fsdp_per_host:
+            copies: Data = {"slices": sharding.slices, "nodes": sharding.nodes}
+            return sentence(Phrase.FSDP_PER_HOST, copies, language)
         ddp: Data = {"world_size": sharding.world_size}
         kind = Phrase.FSDP if sharding.shards_base else Phrase.DDP
         words = sentence(kind, ddp, language) + _machines(hardware, language)

@@ -206,8 +206,8 @@ RULES: dict[RuleName, Words] = {
         "使用 {setting} 时不能流式加载层",
     ),
     RuleName.FSDP_SETTING: (
-        "GPUs cannot share a frozen base out (--fsdp on) with {setting}",
-        "使用 {setting} 时各 GPU 不能分摊冻结的基座（--fsdp on）",
+        "GPUs cannot share the base out (--fsdp on) with {setting}",
+        "使用 {setting} 时各 GPU 不能分摊基座（--fsdp on）",
     ),
     RuleName.STREAMED_FAMILY: (
         "layers of {model_type} hand on more than their result, so that none can be streamed",
@@ -343,6 +343,7 @@ class Phrase(StrEnum):
     ONE_GPU = "one_gpu"
     DDP = "ddp"
     FSDP = "fsdp"
+    FSDP_PER_HOST = "fsdp-per-host"
     ZERO = "zero"
     ON_MACHINES = "on_machines"
     PARAM_OFFLOAD = "param_offload"
@@ -379,6 +380,10 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.ONE_GPU: ("one GPU", "单块 GPU"),
     Phrase.DDP: ("DDP x{world_size}", "DDP x{world_size}"),
     Phrase.FSDP: ("FSDP2 x{world_size}", "FSDP2 x{world_size}"),
+    Phrase.FSDP_PER_HOST: (
+        "FSDP2 x{slices} on each of {nodes:machine}",
+        "{nodes} 台机器，每台 FSDP2 x{slices}",
+    ),
     Phrase.ZERO: ("ZeRO-{stage} x{world_size}", "ZeRO-{stage} x{world_size}"),
     Phrase.ON_MACHINES: (" on {nodes:machine}", "（{nodes} 台机器）"),
     Phrase.PARAM_OFFLOAD: (" + param offload", " + 参数卸载"),

@@ -104,7 +104,7 @@ def _groups(request: PlanRequest) -> Iterator[Group]:
     """Groups of every size; a rule refuses a group that is too large for the machine."""
     machine = request.machine
     sizes = _choices(request.pins, "world_size", world_sizes(request))
-    if request.pins.get("fsdp") and max(sizes) > 1:
+    if _asks_for_slices(request.pins) and max(sizes) > 1:
         # One GPU has nobody to share with, which nobody needs to read where there are more.
         sizes = [each for each in sizes if each > 1]
     layers = request.pins.get("streamed_layers")
@@ -154,6 +154,8 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
     for base, kernels, sharding, checkpoints in options:
         if _pointless(request, base, sharding):
             continue
+        if sharding.fsdp_per_host and not 1 < group.nodes < group.world_size:
+            continue  # one machine has one copy, and a single GPU of it nobody to share with
         shared = replace(sharding, world_size=group.world_size, nodes=group.nodes)
         # ZeRO-3 gathers the weights module by module, so fused kernels cannot read them.
         usable = kernels
@@ -307,7 +309,7 @@ def _dtypes(request: PlanRequest, autocast: Dtype) -> list[Dtype]:
 
 def _optimizers(request: PlanRequest) -> list[Optimizer]:
     """Optimizers. One in 8 bits changes what is learned a little: only a trained base gets it."""
-    if request.learning.method.trains_base:
+    if request.learning.method.trains_base and not _asks_for_slices(request.pins):
         return [Optimizer.ADAMW_TORCH_FUSED, Optimizer.ADAMW_BNB_8BIT]
     return [Optimizer.ADAMW_TORCH_FUSED]
 
@@ -315,12 +317,19 @@ def _optimizers(request: PlanRequest) -> list[Optimizer]:
 def _shardings(request: PlanRequest) -> list[Sharding]:
     """Ways to shard. ZeRO-1 saves less than ZeRO-2 at equal traffic, so it has to be pinned."""
     stage = request.pins.get("zero_stage")
-    if request.pins.get("fsdp"):
+    if _asks_for_slices(request.pins):
         # Its steps took a fifth longer than forecast on two H200s, so that it has to be pinned.
-        return [Sharding(fsdp=True)]
+        copies = [Sharding(fsdp=True, fsdp_per_host=True)]
+        trains = request.learning.method.trains_base and "fsdp_per_host" not in request.pins
+        return [Sharding(fsdp=True), *([] if trains else copies)]
     if stage == 1:
         return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
     return [found for found in SHARDINGS if stage is None or found.zero_stage == stage]
+
+
+def _asks_for_slices(pins: Pins) -> bool:
+    """Whether a person wants the base shared out by FSDP2."""
+    return bool(pins.get("fsdp") or pins.get("fsdp_per_host"))
 
 
 def _pointless(request: PlanRequest, base: BaseStorage, sharding: Sharding) -> bool:

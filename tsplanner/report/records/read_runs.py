@@ -253,7 +253,7 @@ def sharding_label(hardware: HardwareSettings) -> str:
     apart.
     """
     if hardware.sharding.shards_base:
-        return "FSDP2"
+        return "FSDP2 per machine" if hardware.sharding.fsdp_per_host else "FSDP2"
     if not hardware.sharding.zero_stage:
         return "none"
     offload = (

@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from memory_models.settings import Sharding
 from tsplanner.planner.plan import Plan
-from tsplanner.training import distributed
 from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.fully_sharded.sharers import Sharers, sharers_of
 from tsplanner.training.fully_sharded.vocabulary import share_embedding, share_head
 from tsplanner.training.model import build_model, drawn_model, ready_base, ready_config
 
@@ -49,18 +50,26 @@ def drawn_base(plan: Plan, device: torch.device) -> Any:
     return model
 
 
-def share_out(trained: nn.Module, device: torch.device, *, fused_loss: bool = False) -> None:
+def share_out(
+    trained: nn.Module,
+    device: torch.device,
+    sharding: Sharding,
+    *,
+    fused_loss: bool = False,
+) -> None:
     """Move a model with its adapters to the device, and leave each process its slice of the base.
 
     A layer is on the device as a whole only while it is sliced, so the base may be larger than the
-    device. ``fused_loss``: the only thing that asks for the head.
+    device. Slices are those of all processes or, by the sharding, of those of one machine; DDP
+    averages what is trained over all. ``fused_loss``: the only thing that asks for the head.
     """
     base = getattr(trained, "get_base_model", lambda: trained)()
     prefix, layers = decoder_layers(base)
-    mesh = init_device_mesh(device.type, (distributed.world_size(),))
+    sharers = sharers_of(sharding, device)
+    mesh = sharers.mesh
     for layer in layers:
         _slice(layer, device, mesh)
-    share_tables(base, device, fused_loss=fused_loss)
+    share_tables(base, device, sharers, fused_loss=fused_loss)
     for head in [] if fused_loss else untied(base, base.get_output_embeddings(), nn.Linear):
         _slice(head, device, mesh)
     # One root joins the layers, so that the next layer is gathered while this one works.
@@ -71,7 +80,7 @@ def share_out(trained: nn.Module, device: torch.device, *, fused_loss: bool = Fa
     base.hf_device_map = {"": device}
 
 
-def _slice(module: nn.Module, device: torch.device, mesh: DeviceMesh) -> None:
+def _slice(module: nn.Module, device: torch.device, mesh: DeviceMesh | None) -> None:
     """Leave a slice of the frozen weights of one module here; they are gathered when it is called.
 
     A gathered weight is a plain parameter. bitsandbytes' linears then look for the constants on the
@@ -95,13 +104,13 @@ def _as_halves(packed: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(packed.detach().view(-1).view(HALVES).unsqueeze(1), requires_grad=False)
 
 
-def share_tables(base: Any, device: torch.device, *, fused_loss: bool) -> None:
+def share_tables(base: Any, device: torch.device, sharers: Sharers, *, fused_loss: bool) -> None:
     """Share embedding and head out by rows where that is possible."""
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
     for each in untied(base, embedding, nn.Embedding):
-        share_embedding(each, device)
+        share_embedding(each, device, sharers)
     for each in untied(base, head, nn.Linear) if fused_loss else []:
-        share_head(each, device)
+        share_head(each, device, sharers)
 
 
 def untied(base: Any, module: Any, kind: type[nn.Module]) -> list[Any]:

@@ -19,37 +19,30 @@ from functools import partial
 from typing import Any, NoReturn
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from tsplanner.errors import TsplannerError
-from tsplanner.training import distributed
+from tsplanner.training.fully_sharded.sharers import Sharers
 from tsplanner.training.kernels.fused_loss import SHARED_LOSS, LogitChanges, chunk_rows
 
 NOBODYS = -1
 """A label that no process has a row for."""
 
 
-def own_rows(count: int) -> range:
-    """The rows of this process, of ``count`` that all share out; numbers differ by one at most."""
-    rank, processes = distributed.rank(), distributed.world_size()
-    return range(rank * count // processes, (rank + 1) * count // processes)
-
-
-def share_embedding(embedding: nn.Embedding, device: torch.device) -> None:
+def share_embedding(embedding: nn.Embedding, device: torch.device, sharers: Sharers) -> None:
     """Leave an embedding's own rows on the device; calls look all rows up together."""
-    own = own_rows(embedding.num_embeddings)
+    own = sharers.own_rows(embedding.num_embeddings)
     _keep(embedding, "weight", own, device)
-    embedding.forward = partial(_looked_up, embedding, own)
+    embedding.forward = partial(_looked_up, embedding, own, sharers)
 
 
-def share_head(head: nn.Linear, device: torch.device) -> None:
+def share_head(head: nn.Linear, device: torch.device, sharers: Sharers) -> None:
     """Leave a head's own rows on the device; the fused loss multiplies with all of them."""
-    own = own_rows(head.out_features)
+    own = sharers.own_rows(head.out_features)
     _keep(head, "weight", own, device)
     if head.bias is not None:
         _keep(head, "bias", own, device)
-    head.__dict__[SHARED_LOSS] = SharedLoss(head, own)
+    head.__dict__[SHARED_LOSS] = SharedLoss(head, own, sharers)
     head.forward = _no_logits
 
 
@@ -66,15 +59,15 @@ def _no_logits(_: Tensor) -> NoReturn:
 
 
 @torch.no_grad()
-def _looked_up(embedding: nn.Embedding, own: range, ids: Tensor) -> Tensor:
+def _looked_up(embedding: nn.Embedding, own: range, sharers: Sharers, ids: Tensor) -> Tensor:
     """Rows [..., D] of the ids [...] of this process."""
     flat = ids.flatten()
-    (width,) = distributed.largest_each([flat.numel()])
-    wanted = _gathered(_filled(flat, width, NOBODYS)) - own.start
+    (width,) = sharers.largest([flat.numel()])
+    wanted = sharers.gathered(_filled(flat, width, NOBODYS)) - own.start
     inside = (wanted >= 0) & (wanted < len(own))
     rows = nn.functional.embedding(wanted.clamp(0, len(own) - 1), embedding.weight)
     rows.masked_fill_(~inside.unsqueeze(1), 0)
-    return _scattered(rows, width)[: flat.numel()].view(*ids.shape, -1)
+    return sharers.scattered(rows, width)[: flat.numel()].view(*ids.shape, -1)
 
 
 def _filled(rows: Tensor, count: int, value: float) -> Tensor:
@@ -84,26 +77,13 @@ def _filled(rows: Tensor, count: int, value: float) -> Tensor:
     return found
 
 
-def _gathered(rows: Tensor) -> Tensor:
-    """The rows of all processes below one another."""
-    found = rows.new_empty((distributed.world_size() * rows.shape[0], *rows.shape[1:]))
-    dist.all_gather_into_tensor(found, rows)
-    return found
-
-
-def _scattered(rows: Tensor, count: int) -> Tensor:
-    """This process's ``count`` rows of the sum over all processes."""
-    found = rows.new_empty((count, *rows.shape[1:]))
-    dist.reduce_scatter_tensor(found, rows)
-    return found
-
-
 @dataclass(frozen=True)
 class SharedLoss:
     """The loss of a shared-out head."""
 
     head: nn.Linear
     own: range
+    sharers: Sharers
 
     def __call__(
         self, states: Tensor, labels: Tensor, positions: int, dtype: torch.dtype, how: LogitChanges
@@ -112,9 +92,10 @@ class SharedLoss:
 
         ``positions``: of the batch, with those that carry no loss; ``dtype``: of the products.
         """
-        most_positions, most_rows = distributed.largest_each([positions, states.shape[0]])
+        most_positions, most_rows = self.sharers.largest([positions, states.shape[0]])
         chunk = chunk_rows(most_positions, states.shape[1], self.head.out_features)
-        parts = _Part(self.head.weight.to(dtype), self.head.bias, self.own, chunk, how)
+        weight, bias = self.head.weight.to(dtype), self.head.bias
+        parts = _Part(weight, bias, self.own, chunk, how, self.sharers)
         losses: Tensor = SharedCrossEntropy.apply(states, labels, parts, most_rows)
         return losses
 
@@ -156,12 +137,13 @@ class _Part:
     rows: int
     """C."""
     changes: LogitChanges
+    sharers: Sharers
 
     def chunk(self, states: Tensor, labels: Tensor, gradient: Tensor | None) -> Tensor:
         """Losses of up to C rows of every process; writes ``gradient`` of this process's rows."""
         count, weight = states.shape[0], self.weight
-        everybody = _gathered(_filled(states.to(weight.dtype), self.rows, 0))
-        wanted = _gathered(_filled(labels, self.rows, NOBODYS)) - self.own.start
+        everybody = self.sharers.gathered(_filled(states.to(weight.dtype), self.rows, 0))
+        wanted = self.sharers.gathered(_filled(labels, self.rows, NOBODYS)) - self.own.start
         inside = (wanted >= 0) & (wanted < len(self.own))
         index = wanted.clamp(0, len(self.own) - 1).unsqueeze(1)
         bias = None if self.bias is None else self.bias.to(weight.dtype)
@@ -171,17 +153,17 @@ class _Part:
         largest = logits.amax(dim=1)
         exponentials = logits.sub_(largest.unsqueeze(1)).exp_()
         of_parts = torch.stack([largest, exponentials.sum(dim=1), chosen])
-        found = _gathered(of_parts).view(-1, *of_parts.shape)
+        found = self.sharers.gathered(of_parts).view(-1, *of_parts.shape)
         top = found[:, 0].amax(dim=0)
         total = (found[:, 1] * (found[:, 0] - top).exp()).sum(dim=0)
         losses = total.log() + top - found[:, 2].sum(dim=0)
-        first = distributed.rank() * self.rows
+        first = self.sharers.rank * self.rows
         if gradient is not None:
             scale = (largest - top).exp() / total
             slopes = exponentials.mul_(scale.unsqueeze(1))
             slopes.scatter_add_(1, index, -inside.to(slopes.dtype).unsqueeze(1))
             narrow = self._unchanged(slopes, capped).to(weight.dtype)
-            gradient.copy_(_scattered(narrow @ weight, self.rows)[:count])
+            gradient.copy_(self.sharers.scattered(narrow @ weight, self.rows)[:count])
         return losses[first : first + count]
 
     def _changed(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tsplanner.planner.packing import passes_per_step
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
+from tsplanner.training.fully_sharded.trained import with_gathered_root
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.packing.balanced import BalancedSteps
 from tsplanner.training.packing.batch import PASSES
@@ -120,10 +122,10 @@ class PlanTrainer(LayerMajorTrainer):
         # As Trainer's sampler deals them out, which `interleaved` relies on.
         dealt = range(distributed.rank(), ceil_div(count, ranks) * ranks, ranks)
         base = getattr(self.model, "get_base_model", lambda: self.model)()
+        rows = [self.eval_dataset[place % count] for place in dealt]
+        losses = partial(self.packed_evaluation.row_losses, base, rows, self.pulse.beat)
         with self.pulse.during(Phase.EVALUATE):
-            self.held_out = self.packed_evaluation.row_losses(
-                base, [self.eval_dataset[place % count] for place in dealt], self.pulse.beat
-            )
+            self.held_out = with_gathered_root(base, losses)
         return EvalLoopOutput(predictions=None, label_ids=None, metrics={}, num_samples=count)
 
 

@@ -30,6 +30,7 @@ from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.fully_sharded.base import host_base, share_out
 from tsplanner.training.fully_sharded.partitioned import partition, without_deepspeed
+from tsplanner.training.fully_sharded.trained import share_out_trained
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.compiled.install import use_kernels
@@ -259,10 +260,13 @@ def trained_model(
         trained = with_adapters_and_kernels(plan, base, total_steps, streamed)
     if packed:
         partition(trained, device, model.compute_dtype(plan.hardware), arguments)
-    if shares:
+    if shares and plan.learning.method.trains_base:
+        share_out_trained(trained, device, plan.hardware.sharding)
+    elif shares:
         share_out(
             trained,
             device,
+            plan.hardware.sharding,
             fused_loss=plan.hardware.kernels.loss_kernel is LossKernel.FUSED,
         )
     return trained
