@@ -414,9 +414,9 @@ def over(gbit: float, *, batch: int = 64) -> Choice:
 
 
 def test_the_network_between_machines_decides_whether_weights_are_shared_over_it() -> None:
-    """ZeRO-3 gathers 28 GB a pass: over 400 Gbit/s it uses both machines, over 1 it does not."""
+    """FSDP2 gathers 28 GB a pass: over 400 Gbit/s it uses both machines, over 1 it does not."""
     fast, slow = over(400).plan, over(1).plan
-    assert (fast.hardware.sharding.zero_stage, fast.hardware.sharding.nodes) == (3, 2)
+    assert (fast.hardware.sharding.fsdp, fast.hardware.sharding.nodes) == (True, 2)
     assert slow.hardware.sharding.nodes == 1
     assert fast.time.step_seconds < slow.time.step_seconds
     kinds = {remark.kind for remark in over(400).remarks}

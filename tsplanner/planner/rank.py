@@ -218,6 +218,7 @@ def _is_easy(found: Evaluated) -> bool:
     whole = (
         not found.hardware.streaming.streams
         and sharding.zero_stage < 3
+        and not sharding.shards_base
         and not sharding.offload_optimizer
     )
     return whole and found.verdict is Verdict.FITS

@@ -19,7 +19,7 @@ from memory_models.units import GIB
 from tests.support.toy_request import HOPPER, machine, request
 from tsplanner.planner.explain.sentences import describe, refusal_sentence
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import choose
+from tsplanner.planner.rank import choose, evaluate_all
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates, conflict
@@ -132,3 +132,22 @@ def test_one_machine_has_one_copy() -> None:
         pins=Pins(fsdp=True, world_size=2),
     )
     assert not any(each.sharding.fsdp_per_host for each in candidates(single))
+
+
+def test_slices_are_planned_under_adapters_on_several_gpus() -> None:
+    """And where nobody asked nothing is said of what they do not go with."""
+    pair = request("qwen2.5-14b", *[replace(HOPPER, total_bytes=24 * GIB, free_bytes=23 * GIB)] * 2)
+    found, refusals = evaluate_all(pair)
+    shared = [each.hardware for each in found if each.hardware.sharding.fsdp]
+    assert shared
+    assert all(each.sharding.world_size == 2 and not each.streaming.streams for each in shared)
+    assert not any("fsdp" in refused.rule for refused in refusals)
+    without, _ = evaluate_all(replace(pair, pins=Pins(fsdp=False)))
+    assert not any(each.hardware.sharding.fsdp for each in without)
+
+
+def test_slices_of_a_trained_base_have_to_be_asked_for() -> None:
+    """No GPU has trained them."""
+    asked = request("qwen2.5-0.5b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)
+    assert not any(each.hardware.sharding.fsdp for each in evaluate_all(asked)[0])
+    assert choose(replace(asked, pins=Pins(fsdp=True))).plan.hardware.sharding.fsdp

@@ -69,7 +69,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("quantization", f": {kinds} [by what fits]", type=quantization, metavar="NAME")
     pin("upcast_unquantized", " [off]", **on_off)
     pin("zero_stage", type=int, choices=[0, 1, 2, 3])
-    pin("fsdp", " [off]", **on_off)
+    pin("fsdp", " [by what is faster, under adapters]", **on_off)
     pin("fsdp_per_host", " [by what is faster]", **on_off)
     pin("offload_optimizer", **on_off)
     pin("offload_param", **on_off)

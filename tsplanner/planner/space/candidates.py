@@ -26,6 +26,7 @@ from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.eight_bit import eight_bit_form, rounds_products
+from tsplanner.planner.space.fsdp_rules import fsdp_setting
 from tsplanner.planner.space.layouts import packed_layouts, padded_layouts
 from tsplanner.planner.space.rules import has_compiler
 from tsplanner.planner.space.streamed_layers import streamings
@@ -39,6 +40,8 @@ SHARDINGS = (
     Sharding(zero_stage=3, offload_param=True, offload_optimizer=True),
 )
 """Ways in which GPUs may share the model; each group of GPUs fills in its ``world_size``."""
+SLICES = (Sharding(fsdp=True), Sharding(fsdp=True, fsdp_per_host=True))
+"""Ways in which FSDP2 shares a base out: over all GPUs, and over those of each machine."""
 ONLY_PINNED = frozenset({"cpu_threads", "deepspeed"})
 """Settings that the space never chooses: candidates have the pinned value, or the default."""
 MOST_WORLD_SIZES = 8
@@ -166,7 +169,7 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
         packs = _packs(request, kernels, sharding)
         ways = list(streamings(request, base, sharding, checkpoints=checkpoints))
         for layout, way in product((*padded, *packed) if packs else padded, ways):
-            yield HardwareSettings(
+            found = HardwareSettings(
                 accelerator="cuda",
                 devices=group.devices,
                 batch=replace(layout, gradient_checkpointing=checkpoints),
@@ -175,6 +178,9 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
                 sharding=shared,
                 streaming=way,
             )
+            # What was not asked for is left out; what was is refused in words.
+            if _asks_for_slices(request.pins) or fsdp_setting(request, found) is None:
+                yield found
 
 
 def _bases(request: PlanRequest, group: Group, autocast: Dtype) -> list[BaseStorage]:
@@ -318,13 +324,15 @@ def _shardings(request: PlanRequest) -> list[Sharding]:
     """Ways to shard. ZeRO-1 saves less than ZeRO-2 at equal traffic, so it has to be pinned."""
     stage = request.pins.get("zero_stage")
     if _asks_for_slices(request.pins):
-        # Its steps took a fifth longer than forecast on two H200s, so that it has to be pinned.
-        copies = [Sharding(fsdp=True, fsdp_per_host=True)]
         trains = request.learning.method.trains_base and "fsdp_per_host" not in request.pins
-        return [Sharding(fsdp=True), *([] if trains else copies)]
+        return list(SLICES[:1] if trains else SLICES)
     if stage == 1:
         return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
-    return [found for found in SHARDINGS if stage is None or found.zero_stage == stage]
+    plain = [found for found in SHARDINGS if stage is None or found.zero_stage == stage]
+    unasked = not any(name in request.pins for name in ("zero_stage", "fsdp", "fsdp_per_host"))
+    # No GPU has trained slices of the base itself, so that this has to be pinned.
+    slices = unasked and request.learning.method.uses_adapter
+    return [*plain, *(SLICES if slices else ())]
 
 
 def _asks_for_slices(pins: Pins) -> bool:
