@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -90,6 +92,23 @@ def loads(folder: Path, lines: int) -> Iterator[Load]:
     yield Load(f"report of {RUNS} runs", words, 3.0, report / "report.html", 1_000_000)
 
 
+def ended(process: int) -> tuple[int, resource.struct_rusage, int]:
+    """Status and times of a process that has ended, and its peak of resident memory in KiB.
+
+    The peak is read from /proc while it runs: ``ru_maxrss`` is never less than this script's own.
+    """
+    peak = 0
+    while True:
+        found, status, used = os.wait4(process, os.WNOHANG)
+        if found:
+            return status, used, peak
+        with suppress(OSError):
+            for line in Path(f"/proc/{process}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    peak = int(line.split()[1])
+        time.sleep(0.01)
+
+
 def measured(load: Load, folder: Path) -> bool:
     """Run one command and print its line; whether a bar was missed."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -101,7 +120,7 @@ def measured(load: Load, folder: Path) -> bool:
             stderr=subprocess.STDOUT,
             env=environment,
         )
-        _, status, used = os.wait4(process.pid, 0)
+        status, used, peak = ended(process.pid)
     waited, seconds = time.perf_counter() - began, used.ru_utime + used.ru_stime
     size = 0 if load.output is None else load.output.stat().st_size
     late = (
@@ -112,7 +131,7 @@ def measured(load: Load, folder: Path) -> bool:
     shown = f"{size / 1e6:.2f}" if size else ""
     words = " missed" if late else ""
     print(
-        f"{load.name:<58}{waited:>9.2f}{seconds:>9.2f}{load.seconds:>6.3g}{used.ru_maxrss / 1024:>10.0f}{shown:>7}{words}",
+        f"{load.name:<58}{waited:>9.2f}{seconds:>9.2f}{load.seconds:>6.3g}{peak / 1024:>10.0f}{shown:>7}{words}",
         flush=True,
     )
     return late
