@@ -95,7 +95,7 @@ def refuse(plan: Plan, architecture: Architecture, trainer: str) -> None:
     if found is not None:
         raise TsplannerError(
             f"{found[0].upper()}{found[1:]} was not tried under FSDP2 in {trainer}: train with "
-            "tsplanner, or plan again without --fsdp."
+            "tsplanner, or plan again with --fsdp off."
         )
 
 
