@@ -279,8 +279,9 @@ def _copied(device: Device, machine: Machine, shares: LinkShares) -> float:
     if copies is not None:
         return copies.to_device if used == 1 else copies.shared
     stated = device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND
-    if used > 1 and machine.link is LinkType.PCIE and machine.link_bytes_per_second:
-        stated = min(stated, machine.link_bytes_per_second)
+    between = machine.within_bytes_per_second or machine.link_bytes_per_second
+    if used > 1 and machine.link is LinkType.PCIE and between:
+        stated = min(stated, between)
     return stated * shares.pinned / min(used, device.uplink_gpus)
 
 
