@@ -58,7 +58,7 @@ def test_a_cpu_is_assumed_until_it_was_probed() -> None:
 
 
 def test_a_slow_network_between_machines_does_not_slow_the_link_to_the_host() -> None:
-    """Two cards over PCIe at 25 GB/s copy at 87 % of it, with a machine more 1 GB/s away as well."""
+    """Two cards over PCIe at 25 GB/s copy at 87 % of it, with a machine more 1 GB/s away too."""
     card = replace(HOPPER, host_link_bytes_per_second=32e9)
     one = replace(machine(card, card), link_bytes_per_second=25e9)
     two = replace(one, link_bytes_per_second=1e9, within_bytes_per_second=25e9)
