@@ -115,7 +115,10 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
         pass
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+# A mark of a series without its series is refused, and hypothesis tries words of our own code.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(
+    lambda text: "<ts" not in text
+)
 WORD = st.text("abc_", min_size=1, max_size=6)
 FILLED = TEXT.filter(str.strip)
 CALLS = st.builds(
