@@ -343,7 +343,8 @@ def _asks_for_slices(pins: Pins) -> bool:
 def _pointless(request: PlanRequest, base: BaseStorage, sharding: Sharding) -> bool:
     """Whether sharding serves nothing here, so that only users who pin it get it.
 
-    No GPU has run a 4-bit base under ZeRO-3 yet: only a user who asks for both gets it. A rule
+    FSDP2 shares a 4-bit base out for more methods and kernels than ZeRO-3, whose bytes no GPU has
+    confirmed there: only a user who asks for both gets it. A rule
     refuses int8 there and 8-bit products under any ZeRO, which only a user who asks for ZeRO has to
     read. With an adapter on a plain base ZeRO-2 shards a few MiB. With an adapter on a quantised
     base DeepSpeed also casts the weights that would stay in fp32 (embedding, head, norms), which

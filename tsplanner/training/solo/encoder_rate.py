@@ -1,4 +1,4 @@
-"""Parameter groups of the optimizer: the encoder's own learning rate, and what decays."""
+"""A separate learning rate for the time-series encoder, by parameter groups of the optimizer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from torch import nn
 from tsplanner.training.solo.alike import AlikeTrainer
 
 ENCODER = "ts_encoder"
-MAGNITUDES = "lora_magnitude_vector"
-"""PEFT's name of DoRA's magnitudes, which begin as the norms of the base's rows."""
 
 
 def use_encoder_rate(optimizer: Any, model: nn.Module, rate: float) -> None:
@@ -47,11 +45,3 @@ class EncoderRateTrainer(AlikeTrainer):
         if self.timeseries_lr is not None:
             use_encoder_rate(optimizer, self.model, self.timeseries_lr)
         return optimizer
-
-    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """The names that Trainer lets decay, without DoRA's magnitudes.
-
-        At 0 an adapter's matrices leave the base as it is; magnitudes at 0 leave none of it.
-        """
-        names: list[str] = super().get_decay_parameter_names(model)
-        return [name for name in names if MAGNITUDES not in name.split(".")]

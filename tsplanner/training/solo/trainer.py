@@ -45,6 +45,8 @@ KEPT_CHECKPOINTS = 2
 STOP_FILE = "stop"
 TENSORBOARD = "tensorboard"
 """Its name as a tracker, and of its folder in a run folder."""
+MAGNITUDES = "lora_magnitude_vector"
+"""PEFT's name of DoRA's magnitudes, which begin as the norms of the base's rows."""
 
 
 class PlanTrainer(LayerMajorTrainer):
@@ -61,6 +63,14 @@ class PlanTrainer(LayerMajorTrainer):
         """Set where rows are packed."""
         self.held_out: list[tuple[float, int]] = []
         self.remove_callback(PrinterCallback)
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """The names that Trainer lets decay, without DoRA's magnitudes.
+
+        At 0 an adapter's matrices leave the base as it is; magnitudes at 0 leave none of it.
+        """
+        names: list[str] = super().get_decay_parameter_names(model)
+        return [name for name in names if MAGNITUDES not in name.split(".")]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Rows in the order of a single process, padding samples at the end.
