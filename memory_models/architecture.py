@@ -337,13 +337,6 @@ class Architecture:
         """Refuse shapes that no model has."""
         _positive(self, "hidden_size", "num_hidden_layers")
 
-    def __hash__(self) -> int:
-        """A cheap hash of the fields that differ between models."""
-        # Every cached figure is looked up by its architecture, thousands of times per second.
-        return hash(
-            (self.name, self.hidden_size, self.num_hidden_layers, self.vocabulary.vocab_size)
-        )
-
     @property
     def target_names(self) -> tuple[str, ...]:
         """Names that ``lora_target`` may use, in the order of the layer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import StrEnum
+from functools import cached_property
 
 from memory_models.frozen import frozen
 
@@ -123,3 +124,13 @@ class Machine:
     """What joins the machines; None: there is one."""
     within_bytes_per_second: float | None = None
     """Between GPUs of one machine, where ``link_bytes_per_second`` is the slower network's."""
+
+    @cached_property
+    def capability(self) -> tuple[int, int]:
+        """The compute capability that all GPUs have."""
+        return min(device.compute_capability for device in self.devices)
+
+    @cached_property
+    def fullest(self) -> Device:
+        """The GPU with the least free memory."""
+        return min(self.devices, key=lambda device: device.free_bytes)

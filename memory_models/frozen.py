@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
@@ -47,7 +48,8 @@ calls of one that is not."""
 def frozen(cls: type[Made]) -> type[Made]:
     """Make a class a frozen dataclass with slots, whose fields are given by name.
 
-    Records are equal if they are of one class and their fields are. A record has neither a base
+    Records are equal if they are of one class and their fields are. A ``cached_property`` is worked
+    out once per record, and has a slot beside the fields. A record has neither a base
     class nor a ``ClassVar`` and uses no ``super()``, for the class with slots is made anew.
 
     Raises:
@@ -60,15 +62,18 @@ def frozen(cls: type[Made]) -> type[Made]:
         # The standard decorator takes the same sign for a mutable default.
         if default.__class__.__hash__ is None:
             raise ValueError(f"mutable default for field {name}: use default_factory")
+    kept = [name for name in space if isinstance(space[name], cached_property)]
+    derived = {name: space.pop(name).func for name in kept} | {KNOWN_HASH: _hash_of}
     declared = {name: each for name, each in defaults.items() if isinstance(each, Field)}
     compared = [name for name in hints if name not in declared or declared[name].compare]
     metaclass: Any = type(cls)
     own = {
-        "__slots__": tuple(hints),
+        "__slots__": (*hints, *derived),
         "__init__": _first_init,
         "__dataclass_fields__": _Fields(),
         "_hints": hints,
         "_defaults": defaults,
+        "_derived": derived,
         "_made": 0,
         "_compared": staticmethod(attrgetter(*compared) if compared else lambda _: ()),
     }
@@ -77,6 +82,8 @@ def frozen(cls: type[Made]) -> type[Made]:
     return made  # type: ignore[no-any-return]
 
 
+KNOWN_HASH = "_known_hash"
+"""The slot of a record's hash."""
 MADE_ANEW = frozenset({"__dict__", "__weakref__"})
 """What a class with slots has none of."""
 
@@ -86,9 +93,9 @@ def _first_init(self: Any, **values: Any) -> None:
     kind = type(self)
     kind._made += 1
     if kind._made > COMPILED_AFTER:
-        kind.__init__ = _init(kind.__slots__, kind._defaults, hasattr(kind, "__post_init__"))
+        kind.__init__ = _init(kind)
     defaults = kind._defaults
-    for name in kind.__slots__:
+    for name in kind._hints:
         if name in values:
             value = values.pop(name)
         elif name not in defaults:
@@ -112,12 +119,14 @@ def _default(declared: Any) -> Any:
     return declared.default
 
 
-def _init(names: tuple[str, ...], declared: dict[str, Any], checks: bool) -> Callable[..., None]:
+def _init(kind: Any) -> Callable[..., None]:
     """``__init__`` with the fields' names as keywords."""
-    scope: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
-    given, lines = ["self", "*"] if names else ["self"], []
-    for name in names:
-        value, default, factory = name, declared.get(name, MISSING), MISSING
+    scope: dict[str, Any] = {"_missing": MISSING}
+    given, lines = ["self", "*"] if kind._hints else ["self"], []
+    for name in kind._hints:
+        # A slot's own setter is faster than ``object.__setattr__``, which looks for the slot.
+        scope[f"_set_{name}"] = vars(kind)[name].__set__
+        value, default, factory = name, kind._defaults.get(name, MISSING), MISSING
         if isinstance(default, Field):
             default, factory = default.default, default.default_factory  # type: ignore[union-attr]
         if factory is not MISSING:
@@ -129,8 +138,8 @@ def _init(names: tuple[str, ...], declared: dict[str, Any], checks: bool) -> Cal
             given.append(f"{name}=_default_{name}")
         else:
             given.append(name)
-        lines.append(f" _set(self, {name!r}, {value})")
-    if checks:
+        lines.append(f" _set_{name}(self, {value})")
+    if hasattr(kind, "__post_init__"):
         lines.append(" self.__post_init__()")
     exec(f"def __init__({', '.join(given)}):\n" + ("\n".join(lines) or " pass"), scope)
     made: Callable[..., None] = scope["__init__"]
@@ -146,11 +155,25 @@ def _eq(self: Any, other: Any) -> bool:
 
 
 def _hash(self: Any) -> int:
+    # Caches look records of records up by the same parts, thousands of times per second.
+    return self._known_hash  # type: ignore[no-any-return]
+
+
+def _hash_of(self: Any) -> int:
     return hash(self._compared(self))
 
 
+def _derive(self: Any, name: str) -> Any:
+    """Fill the slot of a ``cached_property``: where it is empty, Python asks here."""
+    if name not in self._derived:
+        raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+    value = self._derived[name](self)
+    object.__setattr__(self, name, value)
+    return value
+
+
 def _repr(self: Any) -> str:
-    values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+    values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._hints)
     return f"{type(self).__qualname__}({values})"
 
 
@@ -160,17 +183,18 @@ def _refuse(self: object, name: str, *_: object) -> None:
 
 # Pickle fills slots by ``setattr``, which a frozen record refuses, so both ways are written here.
 def _getstate(self: Any) -> list[Any]:
-    return [getattr(self, name) for name in self.__slots__]
+    return [getattr(self, name) for name in self._hints]
 
 
 def _setstate(self: Any, state: list[Any]) -> None:
-    for name, value in zip(self.__slots__, state, strict=True):
+    for name, value in zip(self._hints, state, strict=True):
         object.__setattr__(self, name, value)
 
 
 SHARED = {
     "__eq__": _eq,
     "__hash__": _hash,
+    "__getattr__": _derive,
     "__repr__": _repr,
     "__setattr__": _refuse,
     "__delattr__": _refuse,

@@ -16,6 +16,12 @@ from memory_models.settings.choices import (
     Quantization,
 )
 from memory_models.settings.flat import changed, field_types, flat, from_flat, paths
+from memory_models.settings.parts import (
+    Arithmetic,
+    HeadSettings,
+    LayerSettings,
+    StateSettings,
+)
 from memory_models.settings.records import (
     BaseStorage,
     BatchLayout,
@@ -26,14 +32,7 @@ from memory_models.settings.records import (
     at_least_one,
 )
 from memory_models.settings.streaming import Streaming, resident_layers
-from memory_models.settings.training import (
-    Arithmetic,
-    HeadSettings,
-    LayerSettings,
-    StateSettings,
-    TrainingSettings,
-    effective_settings,
-)
+from memory_models.settings.training import TrainingSettings, effective_settings
 
 __all__ = [
     "ALL_LINEAR",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 from memory_models.frozen import frozen
 from memory_models.settings.records import LARGEST_COUNT, at_least_one
@@ -57,7 +58,7 @@ class Streaming:
         """Passes of a step of so many that go through a layer together."""
         return min(passes, self.passes_together or passes)
 
-    @property
+    @cached_property
     def streams(self) -> bool:
         """Whether any layer is in host memory."""
         return self.most > 0
@@ -72,12 +73,12 @@ class Streaming:
         """The number of each of so many processes of a machine."""
         return self.numbers if self.differs else self.numbers * processes
 
-    @property
+    @cached_property
     def differs(self) -> bool:
         """Whether the processes of a machine stream unlike numbers of layers."""
         return len(self.numbers) > 1
 
-    @property
+    @cached_property
     def most(self) -> int:
         """Streamed layers of the process that streams the most."""
         return max(self.numbers)

@@ -1,21 +1,27 @@
-"""One training configuration, and its parts that the programs of the estimate depend on."""
+"""One training configuration."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, cached_property
 
 from memory_models.frozen import frozen
 from memory_models.settings.choices import (
     EMBEDDING,
     HEAD,
-    Attention,
-    DecoderKernels,
     Dtype,
     FinetuningType,
     LossKernel,
-    Optimizer,
     Quantization,
+)
+from memory_models.settings.parts import (
+    Arithmetic,
+    HeadSettings,
+    LayerSettings,
+    Parts,
+    Passes,
+    StateSettings,
+    parts_of,
 )
 from memory_models.settings.records import (
     BaseStorage,
@@ -29,79 +35,6 @@ from memory_models.settings.streaming import Streaming
 
 MULTI_LORA_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
 """Methods of which our worker can train several adapters on one base."""
-
-
-@frozen
-class Arithmetic:
-    """The settings that decide the dtypes of values and the kernels of a layer."""
-
-    base: BaseStorage
-    one_dtype: bool
-    """DeepSpeed casts every parameter to one dtype."""
-    decoder_kernels: DecoderKernels
-
-    @property
-    def upcasts_base(self) -> bool:
-        """Whether embedding, lm_head, norms and stream of a quantised base are in fp32."""
-        return self.base.upcasts and not self.one_dtype
-
-
-@frozen
-class LayerSettings:
-    """The settings that the program of a decoder layer depends on."""
-
-    arithmetic: Arithmetic
-    method: Method
-    attention: Attention
-    accumulates: bool
-    """Parameters have gradients before backward, or gradients leave their parameters at once."""
-    checkpointed: bool
-
-    @property
-    def without_checkpoint(self) -> LayerSettings:
-        """The settings of layers without a checkpoint, if other layers have one."""
-        return replace(self, checkpointed=False)
-
-
-@frozen
-class HeadSettings:
-    """The settings that the program of last norm, lm_head and loss depends on."""
-
-    arithmetic: Arithmetic
-    loss_kernel: LossKernel
-    trained: bool
-    """The lm_head gets a gradient."""
-    copied: bool = False
-    """A whole copy of the lm_head is trained beside adapters."""
-    rank: int = 0
-    """LoRA rank of the adapter on the lm_head; 0: it has none."""
-    adalora: bool
-    """AdaLoRA's regularizer runs before the backward of the loss."""
-    accumulates: bool
-    """See ``LayerSettings.accumulates``."""
-    processes: int = 1
-    """Processes that share a frozen lm_head of its own out, in the fused loss."""
-
-
-@frozen
-class StateSettings:
-    """The settings that model states and gradients depend on."""
-
-    method: Method
-    base: BaseStorage
-    sharding: Sharding
-    optimizer: Optimizer
-    loss_kernel: LossKernel
-    accumulates: bool
-    """A step has more than one micro-batch."""
-    checkpointed: bool
-    streaming: Streaming = Streaming()
-    decoder_kernels: DecoderKernels = DecoderKernels.REFERENCE
-
-    @property
-    def upcasts_base(self) -> bool:
-        """See ``Arithmetic.upcasts_base``."""
-        return self.base.upcasts and not self.sharding.one_dtype
 
 
 @frozen
@@ -243,12 +176,12 @@ class TrainingSettings:
         """Sequences per pass of the base, of all trials together."""
         return self.batch.micro_batch_size * max(1, len(self.method.adapter_ranks))
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Decoder positions per micro-batch, n = B x S."""
         return self.rows * self.sequence_length
 
-    @property
+    @cached_property
     def scores(self) -> int:
         """Attention scores per head and micro-batch: B x S x S, or those within packed rows."""
         if self.row_length is None:
@@ -258,72 +191,58 @@ class TrainingSettings:
     @property
     def arithmetic(self) -> Arithmetic:
         """The settings that decide dtypes and kernels."""
-        return Arithmetic(
-            base=self.base,
-            one_dtype=self.sharding.one_dtype,
-            decoder_kernels=self.kernels.decoder_kernels,
-        )
+        return self._parts.arithmetic
 
     @property
     def layer(self) -> LayerSettings:
         """The settings that the program of a decoder layer depends on."""
-        return LayerSettings(
-            arithmetic=self.arithmetic,
-            method=self.method,
-            attention=self.kernels.attention,
-            accumulates=self._adds_gradients,
-            checkpointed=self.batch.gradient_checkpointing,
-        )
+        return self._parts.layer
 
     @property
     def head(self) -> HeadSettings:
         """The settings that the program of lm_head and loss depends on."""
-        return HeadSettings(
-            arithmetic=self.arithmetic,
-            loss_kernel=self.kernels.loss_kernel,
-            trained=self.method.trains_everything,
-            copied=HEAD in self.method.modules_to_save,
-            rank=self.method.rank_of(HEAD) if self.method.adapts(HEAD) else 0,
-            adalora=self.method.is_adalora,
-            accumulates=self._adds_gradients,
-            processes=self._base_slices,
-        )
+        return self._parts.head
 
     @property
     def states(self) -> StateSettings:
         """The settings that model states and gradients depend on."""
-        return StateSettings(
-            method=self.method,
-            base=self.base,
-            sharding=self.sharding,
-            optimizer=self.kernels.optimizer,
-            loss_kernel=self.kernels.loss_kernel,
-            accumulates=self.batch.accumulates and not self._in_one_group,
-            checkpointed=self.batch.gradient_checkpointing,
-            streaming=self.streaming,
-            decoder_kernels=self.kernels.decoder_kernels,
-        )
+        return self._parts.states
 
-    @property
-    def _base_slices(self) -> int:
-        whole = self.sharding.fsdp_whole_model or self.method.trains_everything
-        return self.sharding.slices if self.sharding.shards_base and not whole else 1
+    @cached_property
+    def _parts(self) -> Parts:
+        # A group of passes has all gradients of a layer before a layer below has any.
+        together = self.streaming.streams and (
+            self.passes_together == self.batch.gradient_accumulation_steps
+        )
+        return parts_of(
+            self.method,
+            self.base,
+            self.kernels,
+            self.sharding,
+            self.streaming,
+            Passes(
+                accumulates=self.batch.accumulates,
+                together=together,
+                checkpointed=self.batch.gradient_checkpointing,
+            ),
+        )
 
     @property
     def passes_together(self) -> int:
         """Passes of a step that a streamed layer works on before the next layer comes."""
         return self.streaming.together(self.batch.gradient_accumulation_steps)
 
-    @property
-    def _in_one_group(self) -> bool:
-        # Then a layer above has all of its gradients before a layer below has any.
-        whole = self.passes_together == self.batch.gradient_accumulation_steps
-        return self.streaming.streams and whole
+    @cached_property
+    def cast_by_deepspeed(self) -> TrainingSettings:
+        """The settings with the whole model in the dtype of autocast, if there is one."""
+        dtype = self.base.autocast or self.base.model_dtype
+        return replace(self, base=_cast(self.base, dtype))
 
-    @property
-    def _adds_gradients(self) -> bool:
-        # In both cases backward frees a gradient as soon as the gradient is complete.
-        return self.batch.accumulates or self.sharding.shards_gradients
+
+@cache
+def _cast(base: BaseStorage, dtype: Dtype) -> BaseStorage:
+    """The base as DeepSpeed casts it: one record, by which equal settings are found fast."""
+    return replace(base, model_dtype=dtype, autocast=None)
 
 
 def effective_settings(settings: TrainingSettings) -> TrainingSettings:
@@ -334,9 +253,4 @@ def effective_settings(settings: TrainingSettings) -> TrainingSettings:
     """
     if settings.sharding.zero_stage == 0 or settings.base.autocast is None:
         return settings
-    return _cast(settings, settings.base.autocast)
-
-
-@lru_cache(maxsize=4096)
-def _cast(settings: TrainingSettings, dtype: Dtype) -> TrainingSettings:
-    return replace(settings, base=replace(settings.base, model_dtype=dtype, autocast=None))
+    return settings.cast_by_deepspeed

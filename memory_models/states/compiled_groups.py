@@ -6,6 +6,8 @@ copies of its adapters in the dtype of the products. The copies stay from step t
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from memory_models.architecture import Activation, Architecture, Linear, Role
 from memory_models.rounding import block_bytes
 from memory_models.settings import BaseStorage, DecoderKernels, Dtype, FinetuningType, Method
@@ -40,6 +42,7 @@ def output_group(architecture: Architecture, method: Method) -> tuple[Linear, ..
     return _named(architecture, (ATTENTION_OUTPUT,)) if together else ()
 
 
+@lru_cache(maxsize=256)
 def mlp_groups(architecture: Architecture, method: Method) -> tuple[tuple[Linear, ...], ...]:
     """Gate and up, then down, if the whole MLP runs as one function; else nothing."""
     mlp = {

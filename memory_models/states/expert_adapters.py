@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from memory_models.architecture import Architecture, Linear, Role
 from memory_models.settings import ALL_LINEAR, FinetuningType, Method
@@ -116,6 +117,7 @@ def expert_names(architecture: Architecture, method: Method) -> tuple[str, ...]:
     return meaning_experts(tuple(method.lora_target), linears, architecture.model_type)
 
 
+@lru_cache(maxsize=256)
 def adapted_experts(architecture: Architecture, method: Method) -> tuple[Linear, ...]:
     """The fused parameters that take an adapter.
 

@@ -181,6 +181,7 @@ def trained_bytes(architecture: Architecture, settings: StateSettings) -> int:
     )
 
 
+@lru_cache(maxsize=4096)
 def gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of all gradients, each in its parameter's dtype, on one unsharded process."""
     return sum(
@@ -240,6 +241,7 @@ STATE_BYTES = {
 PAGED = frozenset({Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT})
 
 
+@lru_cache(maxsize=4096)
 def optimizer_state_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Device bytes of the optimizer's states on one unsharded process, after the first step.
 

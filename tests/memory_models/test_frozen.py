@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
 
 import msgspec
 import pytest
@@ -99,6 +100,39 @@ def test_records_are_copied_pickled_and_read_from_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(pair), type=Pair) == pair
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(b'{"name": "a", "point": {"x": -1}}', type=Pair)
+
+
+WORKED_OUT: list[int] = []
+
+
+@frozen
+class Square:
+    """A record with something that takes long to work out."""
+
+    side: int
+
+    @cached_property
+    def area(self) -> int:
+        """Its area."""
+        WORKED_OUT.append(self.side)
+        return self.side**2
+
+
+def test_a_cached_property_is_worked_out_once_and_is_no_field() -> None:
+    """Copies have their own; equality, text, JSON and pickle know nothing of it."""
+    WORKED_OUT.clear()
+    square = Square(side=3)
+    assert (square.area, square.area, WORKED_OUT) == (9, 9, [3])
+    assert replace(square, side=4).area == 16
+    assert square == Square(side=3)
+    assert repr(square).endswith("Square(side=3)")
+    assert asdict(square) == {"side": 3}
+    assert msgspec.json.encode(square) == b'{"side":3}'
+    assert pickle.loads(pickle.dumps(square)).area == 9
+    with pytest.raises(FrozenInstanceError):
+        square.area = 5  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="Square has no attribute volume"):
+        square.volume  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_a_mutable_default_is_refused() -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 
 from memory_models.device import Device, LinkType, Machine
+from memory_models.settings import Sharding
 from memory_models.units import GIB
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.throughput.rates import LINK_BYTES_PER_SECOND
@@ -27,11 +29,7 @@ TRAITS: tuple[Trait, ...] = (
 
 def used_devices(machine: Machine, hardware: HardwareSettings) -> tuple[Device, ...]:
     """The GPUs that these settings use, of one machine where they use several."""
-    if hardware.accelerator == "cpu":
-        return ()
-    if hardware.devices:
-        return tuple(machine.devices[position] for position in hardware.devices)
-    return machine.devices[: hardware.sharding.processes_per_node]
+    return used_machine(machine, hardware).devices
 
 
 def of_one_kind(machine: Machine, hardware: HardwareSettings) -> tuple[tuple[int, ...], ...]:
@@ -50,13 +48,25 @@ def used_machine(machine: Machine, hardware: HardwareSettings) -> Machine:
     the machine has a figure of its own. A ring over several machines runs at the pace of the
     slower of that link and the network; what stays within a machine runs at that of the link.
     """
-    devices = used_devices(machine, hardware)
+    on_cpu = hardware.accelerator == "cpu"
+    return _used(machine, hardware.devices, hardware.sharding, on_cpu=on_cpu)
+
+
+@lru_cache(maxsize=1024)
+def _used(
+    machine: Machine, positions: tuple[int, ...], sharding: Sharding, *, on_cpu: bool
+) -> Machine:
+    devices = machine.devices[: sharding.processes_per_node]
+    if positions:
+        devices = tuple(machine.devices[position] for position in positions)
+    if on_cpu:
+        devices = ()
     rate = machine.link_bytes_per_second
     slots = [device.host_link_bytes_per_second for device in devices]
     if rate is None and machine.link is not LinkType.NVLINK and len(devices) > 1 and all(slots):
         rate = min(slot for slot in slots if slot)
     within = None
-    if hardware.sharding.nodes > 1 and machine.node_link is not None:
+    if sharding.nodes > 1 and machine.node_link is not None:
         network = machine.node_link.bytes_per_second
         alone = rate is None and len(devices) == 1
         within = None if alone else _link(machine, rate)

@@ -12,7 +12,7 @@ from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from memory_models.units import format_gib
-from tsplanner.planner.devices import device_notes, used_devices, used_machine
+from tsplanner.planner.devices import device_notes, used_machine
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.forecast import (
@@ -170,9 +170,10 @@ def _processes(
 ) -> Iterator[ProcessNeeds]:
     """``settings``: those of the longest batch."""
     calibration = refined_for(request, hardware).calibration
-    devices: list[Device | None] = [None if request.on_cpu else _fullest(request, hardware)]
-    if hardware.streaming.differs and not request.on_cpu:
-        devices = list(used_devices(request.machine, hardware))
+    devices: list[Device | None] = [None]
+    if not request.on_cpu:
+        used = used_machine(request.machine, hardware)
+        devices = [*used.devices] if hardware.streaming.differs else [used.fullest]
     for place, device in enumerate(devices):
         memory = estimate_memory(
             request.architecture,
@@ -243,12 +244,6 @@ def usual_step(
         for width in batch_widths(request.dataset, hardware)
     ]
     return mean_step_time(request.architecture, usual, rates)
-
-
-def _fullest(request: PlanRequest, hardware: HardwareSettings) -> Device:
-    """The GPU with the least free memory of those that the plan would use."""
-    used = used_devices(request.machine, hardware)
-    return min(used, key=lambda device: device.free_bytes)
 
 
 def rates_for(request: PlanRequest, hardware: HardwareSettings) -> Rates:

@@ -40,7 +40,7 @@ from tsplanner.planner.space.candidates import candidates, conflict
 from tsplanner.planner.space.checkpointed_layers import Estimate, fewest, some_layers
 from tsplanner.planner.space.eight_bit_alternatives import eight_bit_alternatives
 from tsplanner.planner.space.pareto import pareto_front, quality_risk
-from tsplanner.planner.space.rules import SHOWN, asked_for, deciding, refusal
+from tsplanner.planner.space.rules import SHOWN, asked_for, deciding, refusal, without_rows
 from tsplanner.planner.space.streamed_layers import fewest_streamed, with_fewest
 from tsplanner.planner.suggestions import FitSuggestion, fit_suggestions
 
@@ -162,8 +162,12 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
     evaluated: list[Evaluated] = []
     refusals: dict[tuple[object, ...], Refusal] = {}
     allowed: list[HardwareSettings] = []
+    known: dict[object, Refusal | None] = {}
     for hardware in _candidates(request):
-        refused = refusal(request, hardware)
+        kind = without_rows(hardware)
+        if kind not in known:
+            known[kind] = refusal(request, hardware)
+        refused = known[kind]
         if refused is None:
             allowed.append(hardware)
             continue

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
 from memory_models.recorded.totals import forward_flops_of
-from memory_models.settings import HEAD, Attention, TrainingSettings
+from memory_models.settings import HEAD, Attention, Method, TrainingSettings
 from memory_models.states.adapters import adapter_parameters_on, targets
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.weights import embedding_parameters, is_quantized
@@ -99,38 +100,52 @@ def forward_flops(architecture: Architecture, settings: TrainingSettings) -> flo
     return settings.tokens * (weights + found.pairs * layers)
 
 
+class Weights(NamedTuple):
+    """Weights that one token is multiplied with."""
+
+    layer: float
+    """Of one decoder layer."""
+    head: float
+    """Of the lm_head."""
+    adapters: float
+    """Of all adapters; of a mixture's experts, of those that the router chooses."""
+
+
 class Operands(NamedTuple):
     """What one token is multiplied with."""
 
     layer: float
-    """Weights of one decoder layer."""
+    """See `Weights`."""
     head: float
-    """Weights of the lm_head."""
+    """See `Weights`."""
     adapters: float
-    """Weights of all adapters; of a mixture's experts, of those that the router chooses."""
+    """See `Weights`."""
     pairs: float
     """Operations of one layer's attention in forward."""
 
 
 def operands(architecture: Architecture, settings: TrainingSettings) -> Operands:
     """What a token meets on its way through a model, from which all operations follow."""
-    adapters = 0.0
-    if settings.method.uses_adapter:
-        # A token meets the adapter of its own trial, which is padded to the largest rank.
-        share = max(settings.method.ranks) / sum(settings.method.ranks)
-        adapters = share * sum(
-            copies
-            * _active_weights(
-                architecture, adapter_parameters_on(linear, settings.method), linear.count
-            )
-            for linear, copies in targets(architecture, settings.method)
-        )
     heads = architecture.attention.num_attention_heads * architecture.attention.head_dim
     pairs = 2.0 * settings.scores / settings.tokens * heads
     # Eager attention also multiplies the half of the scores that the causal mask hides.
     if settings.kernels.attention is Attention.EAGER:
         pairs *= 2
-    return Operands(
+    return Operands(*_weights(architecture, settings.method), pairs)
+
+
+@lru_cache(maxsize=256)
+def _weights(architecture: Architecture, method: Method) -> Weights:
+    adapters = 0.0
+    if method.uses_adapter:
+        # A token meets the adapter of its own trial, which is padded to the largest rank.
+        share = max(method.ranks) / sum(method.ranks)
+        adapters = share * sum(
+            copies
+            * _active_weights(architecture, adapter_parameters_on(linear, method), linear.count)
+            for linear, copies in targets(architecture, method)
+        )
+    return Weights(
         layer=sum(
             linear.copies_in(architecture)
             * _active_weights(architecture, linear.weight_count, linear.count)
@@ -139,7 +154,6 @@ def operands(architecture: Architecture, settings: TrainingSettings) -> Operands
         / architecture.num_hidden_layers,
         head=embedding_parameters(architecture),
         adapters=adapters,
-        pairs=pairs,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
+from functools import lru_cache
 
 from memory_models.device import Device, LinkType, Machine
 from memory_models.frozen import frozen
@@ -234,6 +235,7 @@ class Efficiency:
 MEASURED = Efficiency()
 
 
+@lru_cache(maxsize=1024)
 def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: bool = False) -> Rates:
     """Rates of the machine's slowest GPU, or of its CPU if it has none."""
     if on_cpu or not machine.devices:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import lru_cache
 
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import forward_traffic, traffic
-from memory_models.settings import DecoderKernels, TrainingSettings
+from memory_models.settings import DecoderKernels, Method, TrainingSettings
 from memory_models.sharding.fully_sharded import gathered_bytes, wraps_all
 from memory_models.sharding.states import constants_bytes
 from memory_models.states.adapters import targets
@@ -33,6 +34,10 @@ from tsplanner.throughput.rates import CompiledShares, Rates
 TOGETHER = 8.0
 """Power p of (a^p + b^p)^(1/p), which joins the times of work and of issuing kernels. The longer
 time dominates; where both are about equal, each waits for the other from time to time."""
+
+
+UNCHANGED = CompiledShares(matrix=1.0, memory=1.0, launch=1.0)
+"""What kernels leave that are not compiled."""
 
 
 class Bottleneck(StrEnum):
@@ -260,7 +265,7 @@ def compiled_shares(
     """What compiled kernels leave of the seconds, where they take the linears of a layer."""
     compiled = settings.kernels.decoder_kernels is DecoderKernels.COMPILED
     whole = compiled and mlp_groups(architecture, settings.method)
-    return rates.compiled if whole else CompiledShares(matrix=1.0, memory=1.0, launch=1.0)
+    return rates.compiled if whole else UNCHANGED
 
 
 def hooked_modules(architecture: Architecture, settings: TrainingSettings) -> float:
@@ -271,9 +276,14 @@ def hooked_modules(architecture: Architecture, settings: TrainingSettings) -> fl
     """
     if settings.sharding.zero_stage != 3:
         return 0
+    return _modules(architecture, settings.method)
+
+
+@lru_cache(maxsize=256)
+def _modules(architecture: Architecture, method: Method) -> int:
     layers = architecture.num_hidden_layers
     modules = layers * (len(architecture.layer.linears) + architecture.norms.norms_per_layer)
-    modules += 2 * sum(copies for _, copies in targets(architecture, settings.method))
+    modules += 2 * sum(copies for _, copies in targets(architecture, method))
     return modules
 
 
@@ -318,9 +328,14 @@ def _communication_seconds(
     gathers = _weight_passes(architecture, settings) * gather_seconds(architecture, settings, rates)
     waits = 0.0
     if settings.sharding.zero_stage in (1, 2):
-        tensors = sum(tensor.copies for tensor in trained_tensors(architecture, settings.method))
+        tensors = _trained_number(architecture, settings.method)
         waits = settings.batch.gradient_accumulation_steps * tensors * rates.host.reduce_seconds
     return moved / rates.links.between_gpus + gathers + waits
+
+
+@lru_cache(maxsize=256)
+def _trained_number(architecture: Architecture, method: Method) -> int:
+    return sum(tensor.copies for tensor in trained_tensors(architecture, method))
 
 
 def _weight_passes(architecture: Architecture, settings: TrainingSettings) -> float:

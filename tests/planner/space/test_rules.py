@@ -14,6 +14,7 @@ from memory_models.settings import (
     FinetuningType,
     Optimizer,
     Quantization,
+    changed,
     from_flat,
 )
 from tests.support.rig import TURING
@@ -23,7 +24,13 @@ from tsplanner.planner.explain.sentences import refusal_sentence
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates
-from tsplanner.planner.space.rules import RULES, asked_for, deciding, refusal
+from tsplanner.planner.space.rules import (
+    RULES,
+    asked_for,
+    deciding,
+    refusal,
+    without_rows,
+)
 
 SLICE = replace(HOPPER, name="H200 MIG 3g.71gb", mig=True)
 EXPERTS = ("q_proj", "gate_proj", "up_proj", "down_proj")
@@ -391,6 +398,16 @@ def test_a_rule_refuses_by_its_name_with_a_reason(row: Row) -> None:
 def test_a_rule_lets_pass_what_can_run(row: Row) -> None:
     """What the rule is not about, no rule refuses."""
     assert refusal(*asked(row)) is None
+
+
+@pytest.mark.parametrize("row", [*REFUSED, *PASSED], ids=lambda row: row.rule)
+def test_the_rows_of_a_pass_change_no_refusal(row: Row) -> None:
+    """So the planner asks the rules once for all candidates that differ in them alone."""
+    made, hardware = asked(row)
+    other = changed(hardware, gradient_accumulation_steps=2 * 7)
+    assert without_rows(other) == without_rows(hardware)
+    one, two = refusal(made, hardware), refusal(made, other)
+    assert (one and (one.rule, one.data)) == (two and (two.rule, two.data))
 
 
 def test_every_rule_is_tested_both_ways() -> None:

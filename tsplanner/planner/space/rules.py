@@ -6,6 +6,7 @@ To add one: a name in ``RuleName``, its words in ``sentences.py``, a check, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 
 from memory_models.device import Machine
 from memory_models.frozen import frozen
@@ -21,7 +22,7 @@ from memory_models.states.expert_adapters import adapted_experts
 from tsplanner.install import Extra, install_command
 from tsplanner.models.families import NO_FLASH
 from tsplanner.models.quantized import stored_base
-from tsplanner.planner.devices import used_devices
+from tsplanner.planner.devices import used_devices, used_machine
 from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
@@ -66,8 +67,7 @@ class Rule:
 
 def _capability(request: PlanRequest, hardware: HardwareSettings) -> tuple[int, int]:
     """The compute capability that all GPUs used have."""
-    used = used_devices(request.machine, hardware)
-    return min(device.compute_capability for device in used)
+    return used_machine(request.machine, hardware).capability
 
 
 def _too_old(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -337,6 +337,13 @@ RULES = (
 )
 SHOWN = frozenset(rule.name for rule in RULES if rule.shown)
 """Rules whose refusals a program reads; a person reads fewer (`asked_for`)."""
+
+
+without_rows = attrgetter(
+    *("accelerator", "devices", "base", "kernels", "sharding", "streaming"),
+    *("batch.gradient_checkpointing", "batch.checkpointed_layers", "batch.is_packed"),
+)
+"""What the rules look at: candidates that differ in the rows of a pass alone are refused alike."""
 
 
 def refusal(request: PlanRequest, hardware: HardwareSettings) -> Refusal | None:
