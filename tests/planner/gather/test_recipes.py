@@ -74,6 +74,25 @@ def test_the_bound_is_as_wide_as_runs_of_the_trainer_lay() -> None:
     assert under(bare, None) is bare
 
 
+@pytest.mark.parametrize("name", [name for name in RECIPES if RECIPES[name].uses_accelerate])
+def test_fsdp_of_trainers_on_accelerate_wraps_the_model_whole(name: str) -> None:
+    """TRL slices adapters as well and gathers the tables; a person may say otherwise."""
+    several = {"world_size": 2, "fsdp": True, "recipe": name}
+    found = case(**several)
+    assert found.settings.sharding.fsdp_whole_model
+    assert found.recipe is not None
+    assert "fsdp_whole_model on" in found.recipe.assumptions[0]
+    assert not case(**several, fsdp_whole_model=False).settings.sharding.fsdp_whole_model
+
+
+def test_a_trainer_without_fsdp_wraps_nothing() -> None:
+    """The habit is of FSDP2 alone, and of those that accelerate runs: torchtune has its own."""
+    assert not case(recipe="trl", world_size=2).settings.sharding.fsdp_whole_model
+    own = case(recipe="torchtune", world_size=2, fsdp=True, gradient_checkpointing=True)
+    assert not own.settings.sharding.fsdp_whole_model
+    assert not case(world_size=2, fsdp=True).settings.sharding.fsdp_whole_model
+
+
 def test_an_unknown_trainer_is_refused_with_those_that_are_known() -> None:
     """A slip of the pen gets the name that was meant."""
     with pytest.raises(UsageError, match=r'unslot.*litgpt.*Did you mean "unsloth"'):

@@ -45,6 +45,9 @@ class Recipe:
     """What the estimate does not model of this trainer, as sentences without a full stop."""
     spread: float = SPREAD
     """The same of its own published runs, where there are ten or more."""
+    uses_accelerate: bool = False
+    """Whether accelerate runs it, whose FSDP2 wraps the model whole: adapters are in slices, too,
+    and tables are gathered (accelerate 1.13 utils/fsdp_utils.py, ``fsdp2_prepare_model``)."""
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -65,7 +68,13 @@ def _word(value: object) -> str:
 
 
 def _recipe(
-    name: str, summary: str, source: str, *notes: str, spread: float = SPREAD, **settings: object
+    name: str,
+    summary: str,
+    source: str,
+    *notes: str,
+    spread: float = SPREAD,
+    uses_accelerate: bool = False,
+    **settings: object,
 ) -> tuple[str, Recipe]:
     found = Recipe(
         name=name,
@@ -74,6 +83,7 @@ def _recipe(
         source=source,
         notes=notes,
         spread=spread,
+        uses_accelerate=uses_accelerate,
     )
     return name, found
 
@@ -87,6 +97,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "transformers 5.17 training_args.py; peft 0.21 utils/other.py, "
                 "prepare_model_for_kbit_training",
                 PADDED,
+                uses_accelerate=True,
                 loss_kernel="plain",
                 decoder_kernels="reference",
                 upcast_unquantized=True,
@@ -97,6 +108,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "SFTTrainer of TRL 1.x: loss in chunks, no upcast",
                 "trl 1.16 trainer/sft_config.py (chunked_nll), sft_trainer.py; PR 4457 (no upcast)",
                 PADDED,
+                uses_accelerate=True,
                 loss_kernel="fused",
                 decoder_kernels="reference",
                 upcast_unquantized=False,
@@ -107,6 +119,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "SFTTrainer of TRL before 1.0: all logits, PEFT's preparation",
                 "trl 0.7 to 0.24 trainer/sft_trainer.py, prepare_model_for_kbit_training",
                 PADDED,
+                uses_accelerate=True,
                 loss_kernel="plain",
                 decoder_kernels="reference",
                 upcast_unquantized=True,
@@ -130,6 +143,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "plain loss, no upcast, growing segments; its fused kernels are options",
                 "axolotl loaders/model.py, utils/__init__.py (segments), utils/schemas (kernels)",
                 PADDED,
+                uses_accelerate=True,
                 loss_kernel="plain",
                 decoder_kernels="reference",
                 upcast_unquantized=False,
@@ -141,6 +155,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "plain loss, no upcast, checkpoints",
                 "hiyouga/LLaMA-Factory hparams/model_args.py, model/model_utils/checkpointing.py",
                 PADDED,
+                uses_accelerate=True,
                 loss_kernel="plain",
                 decoder_kernels="reference",
                 upcast_unquantized=False,
@@ -152,6 +167,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "modelscope/ms-swift swift/arguments, swift/tuners (no preparation of the base)",
                 PADDED,
                 spread=3.68,
+                uses_accelerate=True,
                 loss_kernel="plain",
                 decoder_kernels="reference",
                 upcast_unquantized=False,
@@ -229,22 +245,25 @@ def with_habits(given: Mapping[str, object]) -> dict[str, object]:
     """
     values = {key: value for key, value in given.items() if key != "recipe"}
     recipe = recipe_of(given)
-    if recipe is None:
-        return values
-    habits = dict(recipe.settings)
-    if values.get("kernels", values.get("decoder_kernels")) == DecoderKernels.LIGER:
-        # Liger's patch brings a loss of its own, whatever the trainer's is.
-        del habits["loss_kernel"]
-    return {**habits, **values}
+    return values if recipe is None else {**recipe.settings, **values}
 
 
 def recipe_of(given: Mapping[str, object]) -> Recipe | None:
-    """The recipe that a case names; None: the estimate is of nobody's habits.
+    """The recipe that a case names, with its habits in such a case; None: of nobody's habits.
 
     Raises:
         UsageError: there is none of this name.
     """
-    return None if given.get("recipe") is None else recipe_named(given["recipe"])
+    if given.get("recipe") is None:
+        return None
+    recipe = recipe_named(given["recipe"])
+    habits = dict(recipe.settings)
+    if given.get("kernels", given.get("decoder_kernels")) == DecoderKernels.LIGER:
+        # Liger's patch brings a loss of its own, whatever the trainer's is.
+        del habits["loss_kernel"]
+    if recipe.uses_accelerate and given.get("fsdp") is True:
+        habits["fsdp_whole_model"] = True
+    return replace(recipe, settings=MappingProxyType(habits))
 
 
 def under(estimate: MemoryEstimate, recipe: Recipe | None) -> MemoryEstimate:
