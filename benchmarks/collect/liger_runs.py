@@ -77,16 +77,16 @@ def measure(options: argparse.Namespace) -> None:
 
 def use_liger() -> None:
     """Let the worker's Trainer patch its model."""
-    from tsplanner.training.solo import trainer
+    from tsplanner.training.worker import build
 
-    made = trainer.training_arguments
+    made = build.training_arguments
 
     def with_liger(*given: Any, **options: Any) -> Any:
         arguments = made(*given, **options)
         arguments.use_liger_kernel = True
         return arguments
 
-    trainer.training_arguments = with_liger
+    build.training_arguments = with_liger
 
 
 def launch_nothing() -> None:

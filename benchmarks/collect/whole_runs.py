@@ -177,20 +177,20 @@ def work(plan: Plan, folder: Path) -> None:
         del sys.modules["deepspeed"]
         if needs_bitsandbytes(plan):
             del sys.modules["bitsandbytes"]
-        from tsplanner.training.worker import execute
+        from tsplanner.training.worker import build
         from tsplanner.training.worker.entry import main
 
-        note_widths(execute, folder / "widths.jsonl")
+        note_widths(build, folder / "widths.jsonl")
         status = main([str(folder / "job.json")])
     finally:
         os._exit(status)
 
 
-def note_widths(execute: Any, path: Path) -> None:
+def note_widths(build: Any, path: Path) -> None:
     """Let the worker note the shape of every micro-batch and packed pass."""
     from tsplanner.training.packing.batch import PASSES
 
-    collate, packed_collator = execute.collate, execute.packed_collator
+    collate, packed_collator = build.collate, build.packed_collator
 
     def noted(batch: Any) -> Any:
         with path.open("a") as file:
@@ -202,8 +202,8 @@ def note_widths(execute: Any, path: Path) -> None:
         lay = packed_collator(plan, config, pad_id)
         return lambda rows: noted(lay(rows))
 
-    execute.collate = lambda items, pad_id: noted(collate(items, pad_id))
-    execute.packed_collator = packed
+    build.collate = lambda items, pad_id: noted(collate(items, pad_id))
+    build.packed_collator = packed
 
 
 def needs_bitsandbytes(plan: Plan) -> bool:

@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from benchmarks.collect.family_configs import tiny_config
 from tsplanner.errors import TsplannerError
 from tsplanner.training.adapters import decoder_layers
-from tsplanner.training.model import configuration_values
+from tsplanner.training.base_model.configuration import configuration_values
 from tsplanner.training.streaming.feed import WeightFeed
 from tsplanner.training.streaming.layer_inputs import HostInputs
 from tsplanner.training.streaming.layer_major import LayerMajor

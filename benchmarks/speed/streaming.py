@@ -62,8 +62,8 @@ def write_weights(shape: str, folder: Path, *, cuda: bool) -> None:
     import torch
     from safetensors.torch import save_file
 
+    from tsplanner.training.base_model.configuration import configuration_values
     from tsplanner.training.language_model import auto_class
-    from tsplanner.training.model import configuration_values
 
     source = read_model(SHAPES[shape])
     from transformers import AutoConfig

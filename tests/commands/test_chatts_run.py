@@ -24,7 +24,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from tsplanner.planner.files import read_plan
-from tsplanner.training import chatts, data, model
+from tsplanner.training import chatts, data
+from tsplanner.training.base_model.tokenizer import load_tokenizer
 from tsplanner.training.batches import collate, pad_token_id
 
 run = Path(sys.argv[1])
@@ -32,7 +33,7 @@ plan = read_plan(run / "plan.json")
 chatts.register()
 base = AutoModelForCausalLM.from_pretrained(plan.model.path, dtype=torch.float32)
 net = PeftModel.from_pretrained(base, run / "adapter").eval()
-words = model.load_tokenizer(plan.model)
+words = load_tokenizer(plan.model)
 rows = data.load_rows(plan, words, base.config).validation
 batches = [collate([row], pad_token_id(words)) for row in rows]
 with torch.no_grad():

@@ -130,34 +130,6 @@ def test_a_row_without_loss_says_so(capsys: pytest.CaptureFixture[str], tmp_path
     assert "line 2 is left out: no token carries loss" in said
 
 
-def test_json_is_one_document_with_a_line_for_each_row(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """Ids, labels and the text are those of the same tokens."""
-    said = shown(capsys, chats(tmp_path), tokenizer=TINY, as_json=True)
-    document = json.loads(said)
-    assert document["lengths"]["rows_kept"] == 2
-    assert [row["line"] for row in document["rows"]] == [1, 2, 3]
-    assert len(said.splitlines()) == 5
-    assert document["rows"][1] == {
-        "row": 2,
-        "file": 0,
-        "line": 2,
-        "left_out": "no question with an answer",
-        "reason": "no question followed by an answer",
-    }
-    row = document["rows"][0]
-    assert len(row["input_ids"]) == len(row["labels"]) == 60
-    assert sum(label != -100 for label in row["labels"]) == 11
-    assert all(
-        label in (-100, token) for token, label in zip(row["input_ids"], row["labels"], strict=True)
-    )
-    assert [row["text"][start:end] for start, end in row["learned"]] == [
-        "It is open.<|im_end|>",
-        "Sure.<|im_end|>",
-    ]
-
-
 def test_rows_are_converted_to_messages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """What was left out is said, and the file is read back."""
     target = tmp_path / "new" / "rows.jsonl"
@@ -198,28 +170,6 @@ def test_several_files_are_one_dataset(capsys: pytest.CaptureFixture[str], tmp_p
     assert "row 4, line 2 of file 2\n  user: Where?\n  assistant: ⟦Here.⟧" in said
     with pytest.raises(UsageError, match="--line is a line of one file"):
         run(data_options(first, second, line=2))
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--convert", "."), "--convert . is a folder: name a file in it."),
-        (("--window", "8"), "--window is for rows of a table: name its columns of numbers"),
-        (("--answer", "x"), "--answer is for rows of a table"),
-    ],
-)
-def test_flags_of_a_table_need_its_columns(
-    words: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
-    """They would be ignored in silence."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tsplanner", "data", str(chats(tmp_path)), *words],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert said in done.stderr
 
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def trainable(folder: Path) -> tuple[Plan, ExportOptions]:
     """The tiny plan with weights and a chat template."""
     import torch
 
-    from tsplanner.training.model import build_model
+    from tsplanner.training.base_model.build import build_model
 
     plan = tiny.plan(folder)
     assert plan.model.path is not None

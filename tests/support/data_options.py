@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tsplanner.commands.data import DataOptions
+from tsplanner.commands.inputs.data_flags import DataOptions
 from tsplanner.commands.inputs.row_reader import ReaderAsked
 from tsplanner.datasets.records import DataSource
 

@@ -22,8 +22,9 @@ from tests.support.sharded_model import CONFIG
 from tsplanner.exporters.deepspeed import zero_optimization
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.training.base_model.build import keep_packed
+from tsplanner.training.base_model.drawing import mark_packed, quantised
 from tsplanner.training.fully_sharded.partitioned import partition, without_deepspeed
-from tsplanner.training.model import keep_packed, mark_packed, quantised
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -14,9 +14,9 @@ import torch.distributed as dist
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.training.adapters import apply_method
+from tsplanner.training.base_model.build import build_model
 from tsplanner.training.fully_sharded.base import HOST, share_out
 from tsplanner.training.fully_sharded.trained import share_out_trained
-from tsplanner.training.model import build_model
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -71,7 +71,7 @@ def shrunk(config: Mapping[str, object]) -> dict[str, Any]:
     """
     from transformers import AutoConfig
 
-    from tsplanner.training.model import configuration_values
+    from tsplanner.training.base_model.configuration import configuration_values
 
     given = configuration_values(dict(config))
     given.pop("quantization_config", None)

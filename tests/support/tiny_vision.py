@@ -217,8 +217,8 @@ def built(model_type: str, device: str = "cpu") -> Any:
     import torch
     from transformers import AutoConfig
 
+    from tsplanner.training.base_model.configuration import attention_of
     from tsplanner.training.language_model import auto_class
-    from tsplanner.training.model import attention_of
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **CONFIGS[model_type])

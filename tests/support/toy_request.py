@@ -87,3 +87,10 @@ def request(
 def with_free(device: Device, free_gib: float) -> Device:
     """The same card with that much free."""
     return replace(device, free_bytes=int(free_gib * GIB))
+
+
+def by_host(*cards: Device, host_gib: int = 512, **changes: object) -> PlanRequest:
+    """14B in fp16 on cards of 22 GiB: sharded or offloaded, or whole in 4 bits."""
+    host = replace(ROOMY_HOST, available_bytes=host_gib * GIB)
+    made = request("qwen2.5-14b", *cards, host=host)
+    return replace(made, **changes)  # type: ignore[arg-type]

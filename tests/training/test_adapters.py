@@ -18,8 +18,8 @@ from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
 from tsplanner.training import adapters
+from tsplanner.training.base_model.build import build_model
 from tsplanner.training.kernels.fused_loss import use_fused_loss
-from tsplanner.training.model import build_model
 
 
 @pytest.fixture

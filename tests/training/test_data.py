@@ -14,7 +14,8 @@ from tsplanner.datasets.records import Role
 from tsplanner.datasets.split import held_out_places
 from tsplanner.errors import TsplannerError
 from tsplanner.training import data
-from tsplanner.training.model import load_tokenizer, model_config
+from tsplanner.training.base_model.configuration import model_config
+from tsplanner.training.base_model.tokenizer import load_tokenizer
 
 
 def test_rows_of_a_plan_are_stored_and_split(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_full_fine_tuning_trains_all_that_rows_of_text_reach(
 def test_random_weights_of_a_quantised_tower_are_finite(tmp_path: Path) -> None:
     """A tower of CLIP draws its class token itself; the language model's rules do not know it."""
     pytest.importorskip("bitsandbytes")
-    from tsplanner.training.model import build_model
+    from tsplanner.training.base_model.build import build_model
 
     made = tiny.with_hardware(
         tiny.plan(tmp_path), quantization=Quantization.NF4, model_dtype=Dtype.BF16

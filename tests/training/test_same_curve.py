@@ -44,7 +44,7 @@ def with_weights(plan: Plan) -> Plan:
     """The plan on a checkpoint: under ZeRO-3 random weights are drawn shard by shard."""
     import torch
 
-    from tsplanner.training.model import build_model
+    from tsplanner.training.base_model.build import build_model
 
     assert plan.model.path is not None
     build_model(plan, torch.device("cpu")).save_pretrained(plan.model.path)
@@ -64,9 +64,11 @@ def launched(plan: Plan, folder: Path) -> tuple[list[float], list[float]]:
 
 def trained(plan: Plan, folder: Path) -> tuple[Any, Recorder]:
     """The Trainer of a plan after training in this process, and what it noted."""
+    from tsplanner.training.base_model.build import training_device
+    from tsplanner.training.base_model.configuration import model_config
+    from tsplanner.training.base_model.tokenizer import load_tokenizer
     from tsplanner.training.data import load_rows
     from tsplanner.training.memory import MemoryMeter
-    from tsplanner.training.model import load_tokenizer, model_config, training_device
     from tsplanner.training.solo.recorder import Recorder
     from tsplanner.training.worker.execute import build_trainer
 

@@ -23,7 +23,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
 from tsplanner.training.adapters import apply_method
-from tsplanner.training.model import build_model
+from tsplanner.training.base_model.build import build_model
 from tsplanner.training.streaming.base import StreamedBase
 
 NF4_DQ = {

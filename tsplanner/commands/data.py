@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from memory_models.frozen import frozen
 from memory_models.units import counted
+from tsplanner.commands.inputs.data_flags import (
+    DataOptions,
+    add_series_arguments,
+    add_view,
+    refuse_series_flags,
+)
 from tsplanner.commands.inputs.row_reader import ReaderAsked, RowReader, row_reader
-from tsplanner.commands.inputs.values import cutoff, names, path, positive
+from tsplanner.commands.inputs.values import path
+from tsplanner.commands.parts.row_document import print_rows_document
 from tsplanner.commands.views.dataset import dataset_lines
 from tsplanner.commands.views.rows import legend, print_row
 from tsplanner.commands.views.scan_bar import scan_bar
@@ -32,11 +35,10 @@ from tsplanner.datasets.records import (
 from tsplanner.datasets.rows.columns import parsed_columns
 from tsplanner.datasets.rows.fields import RowError
 from tsplanner.datasets.rows.readers import read_rows
-from tsplanner.datasets.shown import Part, RowViewer, ShownRow
+from tsplanner.datasets.shown import RowViewer, ShownRow
 from tsplanner.datasets.written import FORMS, RowForm, row_file
 from tsplanner.errors import EXIT_OK, UsageError
 from tsplanner.planner.plan import DatasetRef
-from tsplanner.planner.settings import LearningSettings
 
 EPILOG = """examples:
   tsplanner data chats.jsonl --model models/Qwen3-8B --show 3
@@ -50,33 +52,6 @@ EPILOG = """examples:
 
 FIRST_ROWS = 1000
 """Rows that are looked at for series where no model says whether it reads them."""
-
-
-@frozen
-class DataOptions:
-    """What a person asks of a dataset."""
-
-    source: DataSource
-    reader: ReaderAsked = ReaderAsked()
-    on_bad_rows: OnBad = OnBad.DROP
-    show: int | None = None
-    """Rows that are shown; None: one, and with ``as_json`` all."""
-    line: int | None = None
-    """Line whose row is shown; None: the first rows."""
-    whole: bool = False
-    """Show long rows with their middle."""
-    list_file: Path | None = None
-    """Gets every row that leaves or is cut, a line each; None: only the first are named."""
-    convert: Path | None = None
-    """Where the rows are written; None: nowhere."""
-    form: RowForm = RowForm.MESSAGES
-    as_json: bool = False
-
-    @property
-    def name(self) -> str:
-        """The files in a few words."""
-        first, *more = self.source.paths
-        return first + (f" and {counted(len(more), 'further file')}" if more else "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,92 +79,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="one JSON document on stdout, in it a line for each row with input_ids and labels",
     )
-
-
-def add_view(parser: argparse.ArgumentParser) -> None:
-    """Whose view of the rows it is, and which rows are shown."""
-    defaults = LearningSettings().data
-    parser.add_argument(
-        "--model", metavar="NAME", help="folder, config.json, preset or hub id [none: the turns]"
-    )
-    parser.add_argument(
-        "--tokenizer",
-        type=path,
-        metavar="FOLDER",
-        help="folder of another tokenizer [the model's own]",
-    )
-    parser.add_argument(
-        "--columns",
-        metavar="PAIRS",
-        help="your names of the fields: prompt=instruction,answer=reply [found by name]",
-    )
-    parser.add_argument(
-        "--cutoff-len",
-        type=cutoff,
-        default=defaults.cutoff_len,
-        metavar="N",
-        help="text tokens of a row [%(default)s]",
-    )
-    parser.add_argument(
-        "--loss-on",
-        choices=names(LossOn),
-        default="assistant",
-        help="turns that carry loss [%(default)s]",
-    )
-    parser.add_argument(
-        "--on-bad-rows",
-        choices=names(OnBad),
-        default="drop",
-        help="what to do about rows that cannot be read [%(default)s, and say so]",
-    )
-    parser.add_argument(
-        "--show", type=positive, metavar="N", help="rows to show [1; all with --json]"
-    )
-    parser.add_argument(
-        "--line", type=positive, metavar="N", help="show the row of this line [none]"
-    )
-    parser.add_argument(
-        "--list",
-        dest="list_file",
-        type=path,
-        metavar="FILE",
-        help="write every row that leaves, is cut or stands twice there, and why [none]",
-    )
-    parser.add_argument(
-        "--whole", action="store_true", help="show long rows without leaving out their middle"
-    )
-
-
-def add_series_arguments(parser: argparse.ArgumentParser) -> None:
-    """How a table of series becomes rows."""
-    group = parser.add_argument_group("rows of a table of series (--to chatts)")
-    for flag, metavar, text in (
-        ("--values", "COLUMNS", "columns of numbers, joined by commas [none]"),
-        ("--time", "COLUMN", "column of numbers or dates, in order [even steps]"),
-        ("--by", "COLUMN", "column that tells several series apart [one series]"),
-        ("--labels", "COLUMN", "column whose labels answer [none]"),
-        ("--question", "TEXT", "with fields such as {flow}, {points} [the labels' name]"),
-        ("--answer", "TEXT", "with fields such as {flow_max}, {flow_max_at} [the labels]"),
-    ):
-        group.add_argument(flag, metavar=metavar, help=text)
-    group.add_argument(
-        "--decimal-comma", action="store_true", help="numbers of the table look like 1.234,5"
-    )
-    group.add_argument("--window", type=positive, metavar="N", help="points of a row [a series]")
-    group.add_argument("--step", type=positive, metavar="N", help="points between rows [--window]")
-
-
-SERIES_FLAGS = ("time", "by", "labels", "question", "answer", "window", "step", "decimal_comma")
-
-
-def refuse_series_flags(namespace: argparse.Namespace) -> None:
-    """Raise UsageError for a flag that says nothing without --values."""
-    for name in SERIES_FLAGS:
-        if getattr(namespace, name) not in (None, False):
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"{flag} is for rows of a table: name its columns of numbers with --values."
-            )
 
 
 def from_arguments(namespace: argparse.Namespace) -> int:
@@ -385,39 +274,3 @@ def print_document(
         "converted_to": None if options.convert is None else str(options.convert),
     }
     print_rows_document(head, islice(shown_rows(options, reader, viewer), options.show))
-
-
-def print_rows_document(
-    head: dict[str, Any], rows: Iterable[tuple[int, ShownRow | DroppedRow]]
-) -> None:
-    """A document that ends in rows, a line each."""
-    out = sys.stdout
-    out.write(json.dumps(head)[:-1] + ', "rows": [')
-    for place, (number, row) in enumerate(rows):
-        out.write(",\n" if place else "\n")
-        out.write(json.dumps(row_values(number, row)))
-    out.write("\n]}\n")
-
-
-def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
-    """A row as plain values."""
-    if isinstance(row, DroppedRow):
-        fault = {"left_out": str(row.fault), "reason": row.reason}
-        return {"row": number, "file": row.file, "line": row.line, **fault}
-    learned, done = [], 0
-    for each in row.stretches:
-        if each.part is Part.LEARNED:
-            learned.append([done, done + len(each.text)])
-        done += len(each.text)
-    return {
-        "row": number,
-        "file": row.conversation.file,
-        "line": row.conversation.line,
-        "input_ids": None if row.ids is None else list(row.ids),
-        "labels": None if row.labels is None else list(row.labels),
-        "tokens_cut": row.tokens_cut,
-        "text": "".join(each.text for each in row.stretches),
-        "learned": learned,
-        "unwritten": [str(each) for each in row.unwritten],
-        "series_points": [len(series) for series in row.conversation.timeseries],
-    }

@@ -14,7 +14,7 @@ from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
 from memory_models.units import ceil_div
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import cadence, deepspeed, trainers
+from tsplanner.exporters import cadence, deepspeed
 from tsplanner.exporters.accelerate import fsdp
 from tsplanner.exporters.launch import (
     ExportFile,
@@ -27,7 +27,9 @@ from tsplanner.exporters.launch import (
 )
 from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.rows.form import TEST, TRAIN, RowsAs
-from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
+from tsplanner.exporters.trainers import adapted, figures, memory
+from tsplanner.exporters.trainers.adapted import TRAINED_WHOLE
+from tsplanner.exporters.trainers.memory import Running
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 
@@ -84,23 +86,23 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     """
     import yaml
 
-    architecture = trainers.text_only(plan, NAME)
+    architecture = figures.text_only(plan, NAME)
     _refuse(plan)
     said = settings(plan, options, architecture)
     under = running(plan, architecture)
     notes = [
         *header(plan, options),
         LIMITS,
-        *trainers.require_room(plan, under, options),
-        *trainers.differences(plan, under),
+        *memory.require_room(plan, under, options),
+        *memory.differences(plan, under),
         *cadence.notes(plan, NAME, ends_early=True),
-        *trainers.rows_notes(plan, options, NAME),
-        f"sample_packing is off, {trainers.why_unpacked(plan, options)}; sample_packing: true with "
+        *figures.rows_notes(plan, options, NAME),
+        f"sample_packing is off, {figures.why_unpacked(plan, options)}; sample_packing: true with "
         "flash attention lays short rows end to end, with fewer steps and other figures.",
         *([] if _uses_kernels(plan) else [KERNELS_OFF]),
     ]
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
-    body = f"{trainers.EXPANDABLE}exec {_launch(plan, options)}\n"
+    body = f"{memory.EXPANDABLE}exec {_launch(plan, options)}\n"
     found = [
         ExportFile(CONFIG, comments(one_line(notes)) + text),
         ExportFile("axolotl.sh", bash_script(plan, options, body)),
@@ -138,7 +140,7 @@ def _launch(plan: Plan, options: ExportOptions) -> str:
 
 def room(plan: Plan) -> Room:
     """Whether the plan fits under axolotl; raises TsplannerError for a model with an encoder."""
-    return trainers.room_under(plan, running(plan, trainers.text_only(plan, NAME)))
+    return memory.room_under(plan, running(plan, figures.text_only(plan, NAME)))
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
@@ -167,9 +169,9 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         TsplannerError: the weights are not known.
     """
     hardware, learning = plan.hardware, plan.learning
-    held_out = trainers.held_out_rows(plan)
+    held_out = figures.held_out_rows(plan)
     return {
-        "base_model": trainers.weights_of(plan, options),
+        "base_model": figures.weights_of(plan, options),
         **_method(plan, architecture),
         **({"tokenizer_config": plan.model.tokenizer} if plan.model.tokenizer else {}),
         "datasets": [_rows(TRAIN, options)],
@@ -194,7 +196,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "learning_rate": learning.optimization.learning_rate,
         "num_epochs": learning.optimization.num_train_epochs,
         "lr_scheduler": learning.optimization.lr_scheduler_type,
-        "warmup_steps": trainers.warmup_steps(plan),
+        "warmup_steps": figures.warmup_steps(plan),
         "weight_decay": learning.optimization.weight_decay,
         "max_grad_norm": learning.optimization.max_grad_norm,
         "optimizer": str(hardware.kernels.optimizer),
@@ -288,13 +290,13 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     if method is FinetuningType.FREEZE:
         last = architecture.num_hidden_layers
         first = last - learning.method.freeze_trainable_layers
-        layers = rf"^model\.{LANGUAGE_MODEL if trainers.sees(architecture) else ''}layers\."
+        layers = rf"^model\.{LANGUAGE_MODEL if adapted.sees(architecture) else ''}layers\."
         return {"unfrozen_parameters": [rf"{layers}{place}\." for place in range(first, last)]}
     if method in TRAINED_WHOLE:
-        if trainers.sees(architecture):
+        if adapted.sees(architecture):
             return {"unfrozen_parameters": [rf"^model\.{LANGUAGE_MODEL}", r"^lm_head\."]}
         return {}
-    rounded = trainers.rounds_base_to(plan)
+    rounded = figures.rounds_base_to(plan)
     form: dict[str, Any] = {"adapter": "lora"} if rounded is None else {**QUANTIZATION[rounded]}
     if (kind := fsdp.storage(plan)) is not None and "bnb_config_kwargs" in form:
         form["bnb_config_kwargs"] = {**form["bnb_config_kwargs"], "bnb_4bit_quant_storage": kind}
@@ -302,9 +304,9 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         **form,
         **_stored(plan),
         "lora_r": learning.method.lora_rank,
-        "lora_alpha": trainers.whole_alpha(plan, NAME),
+        "lora_alpha": adapted.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        **trainers.adapter_targets(plan, architecture),
-        **({"lora_modules_to_save": saved} if (saved := trainers.modules_to_save(plan)) else {}),
+        **adapted.adapter_targets(plan, architecture),
+        **({"lora_modules_to_save": saved} if (saved := adapted.modules_to_save(plan)) else {}),
         **METHODS[method],
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from memory_models.settings import FinetuningType
-from tsplanner.exporters import trainers
+from tsplanner.exporters.trainers import figures
 from tsplanner.planner.plan import Plan
 
 
@@ -26,7 +26,7 @@ def keys(plan: Plan) -> dict[str, Any]:
 
 def evaluation_keys(plan: Plan) -> dict[str, Any]:
     """Evaluations of the held-out rows; empty where there are none."""
-    if not trainers.held_out_rows(plan):
+    if not figures.held_out_rows(plan):
         return {}
     return _every("eval", plan.learning.cadence.eval_steps)
 

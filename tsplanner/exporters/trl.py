@@ -13,13 +13,14 @@ from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
 from tsplanner.datasets.records import LossOn
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import cadence, trainers
+from tsplanner.exporters import cadence
 from tsplanner.exporters.accelerate import export as accelerate
 from tsplanner.exporters.accelerate import fsdp
 from tsplanner.exporters.launch import ExportFile, ExportOptions, Room, comments, header, one_line
 from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.rows.form import FOLDER, RowsAs
-from tsplanner.exporters.trainers import Running
+from tsplanner.exporters.trainers import adapted, figures, memory
+from tsplanner.exporters.trainers.memory import Running
 from tsplanner.planner.plan import Plan
 
 NAME = "TRL"
@@ -63,7 +64,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     """
     import yaml
 
-    architecture = trainers.text_only(plan, NAME)
+    architecture = figures.text_only(plan, NAME)
     if plan.learning.method.finetuning_type not in METHODS:
         raise TsplannerError(
             f"trl sft has no {plan.learning.method.finetuning_type}: plan again with "
@@ -75,11 +76,11 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     notes = [
         *header(plan, options),
         LIMITS,
-        *trainers.require_room(plan, under, options),
-        *trainers.differences(plan, under),
+        *memory.require_room(plan, under, options),
+        *memory.differences(plan, under),
         *cadence.notes(plan, NAME, ends_early=False),
-        *trainers.rows_notes(plan, options, NAME),
-        f"packing and padding_free are off, {trainers.why_unpacked(plan, options)}; packing: true "
+        *figures.rows_notes(plan, options, NAME),
+        f"packing and padding_free are off, {figures.why_unpacked(plan, options)}; packing: true "
         "with flash attention lays short rows end to end, with fewer steps and other figures.",
         "Its default loss makes logits in chunks, as tsplanner's fused one does: sized so, not "
         "measured. Leave loss_type out: nll of older versions keeps all logits.",
@@ -87,7 +88,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
     where = accelerate.SEVERAL_MACHINES if options.nodes > 1 else ""
     body = (
-        "" if plan.hardware.accelerator == "cpu" else trainers.EXPANDABLE
+        "" if plan.hardware.accelerator == "cpu" else memory.EXPANDABLE
     ) + f"exec trl sft --config {CONFIG}{where}\n"
     return [
         ExportFile(CONFIG, comments(one_line(notes)) + text),
@@ -98,7 +99,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 
 def room(plan: Plan) -> Room:
     """Whether the plan fits under TRL; raises TsplannerError for a model with an encoder."""
-    return trainers.room_under(plan, running(plan, trainers.text_only(plan, NAME)))
+    return memory.room_under(plan, running(plan, figures.text_only(plan, NAME)))
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
@@ -122,12 +123,12 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     hardware, learning = plan.hardware, plan.learning
     checkpointing = hardware.batch.gradient_checkpointing
     found: dict[str, Any] = {
-        "model_name_or_path": trainers.weights_of(plan, options),
+        "model_name_or_path": figures.weights_of(plan, options),
         "dtype": DTYPES[hardware.base.model_dtype],
         "attn_implementation": str(hardware.kernels.attention),
         **METHODS[learning.method.finetuning_type],
         **_adapter(plan, architecture),
-        **(QUANTIZATION[rounded] if (rounded := trainers.rounds_base_to(plan)) is not None else {}),
+        **(QUANTIZATION[rounded] if (rounded := figures.rounds_base_to(plan)) is not None else {}),
         **({"bnb_4bit_quant_storage": kind} if (kind := fsdp.storage(plan)) is not None else {}),
         # A bare name that is not there would be loaded from the cache of any folder of that name.
         "dataset_name": f"./{FOLDER}",
@@ -143,7 +144,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "learning_rate": learning.optimization.learning_rate,
         "num_train_epochs": float(learning.optimization.num_train_epochs),
         "lr_scheduler_type": learning.optimization.lr_scheduler_type,
-        "warmup_steps": trainers.warmup_steps(plan),
+        "warmup_steps": figures.warmup_steps(plan),
         "weight_decay": learning.optimization.weight_decay,
         "max_grad_norm": learning.optimization.max_grad_norm,
         "optim": str(hardware.kernels.optimizer),
@@ -166,7 +167,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     if hardware.sharding.world_size > 1 and not hardware.sharding.shards_base:
         # TRL freezes no tower, and rows of text give it no gradient.
         whole = learning.method.finetuning_type is FinetuningType.FULL
-        found["ddp_find_unused_parameters"] = whole and trainers.sees(architecture)
+        found["ddp_find_unused_parameters"] = whole and adapted.sees(architecture)
     return found
 
 
@@ -181,14 +182,14 @@ def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
     if learning.method.finetuning_type is FinetuningType.FULL:
         return {}
-    targets = trainers.adapter_targets(plan, architecture)
+    targets = adapted.adapter_targets(plan, architecture)
     if isinstance(targets["lora_target_modules"], str):
         # TRL makes a string of a list of one.
         targets["lora_target_modules"] = [targets["lora_target_modules"]]
     return {
         "lora_r": learning.method.lora_rank,
-        "lora_alpha": trainers.whole_alpha(plan, NAME),
+        "lora_alpha": adapted.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
         **targets,
-        **({"lora_modules_to_save": saved} if (saved := trainers.modules_to_save(plan)) else {}),
+        **({"lora_modules_to_save": saved} if (saved := adapted.modules_to_save(plan)) else {}),
     }

@@ -31,15 +31,15 @@ from tsplanner.tracing.fake_cuda.quantized import (
 from tsplanner.tracing.recording.kinds import keep_only
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
-from tsplanner.training.kernels.compiled.install import use_kernels
-from tsplanner.training.kernels.fused_loss import use_fused_loss
-from tsplanner.training.language_model import auto_class, read_text_alone
-from tsplanner.training.model import (
+from tsplanner.training.base_model.configuration import (
     DTYPES,
     attention_of,
     configuration_values,
     register_own_models,
 )
+from tsplanner.training.kernels.compiled.install import use_kernels
+from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first, require_checkpointing
 
 FLASH = "traced_attention"

@@ -13,7 +13,7 @@ from torch import Tensor
 from memory_models.settings import FinetuningType, TrainingSettings
 from tsplanner.tracing.fake_cuda.storages import Kind, Phase, StorageLog
 from tsplanner.tracing.fake_cuda.tensors import TraceMode
-from tsplanner.training.model import DTYPES
+from tsplanner.training.base_model.configuration import DTYPES
 from tsplanner.training.streaming.layer_major import LayerMajor
 
 TRACED_MICRO_BATCHES = 2

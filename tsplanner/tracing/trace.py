@@ -33,8 +33,8 @@ from tsplanner.tracing.records import Trace, TraceRequest
 from tsplanner.tracing.replay import alive_at, by_kind, largest, several_steps
 from tsplanner.tracing.step import Step
 from tsplanner.tracing.streamed import layer_major
+from tsplanner.training.base_model.configuration import runs_eager
 from tsplanner.training.batches import longest_batch
-from tsplanner.training.model import runs_eager
 
 PROBE_STEPS = 3
 """Steps of the run, for AdaLoRA's schedule; the memory does not depend on this number."""

@@ -83,7 +83,7 @@ def run_ours(shape: Shape, way: Way, folder: Path, work: Path) -> dict[str, Any]
     from tsplanner.training.batches import collate, without_mask
     from tsplanner.training.packing.setup import packed_collator
     from tsplanner.training.solo.trainer import PlanTrainer
-    from tsplanner.training.worker import entry, execute
+    from tsplanner.training.worker import build, entry
 
     plan = plan_for(shape, way, folder)
     # A trial would else see its rows in three epochs.
@@ -96,8 +96,8 @@ def run_ours(shape: Shape, way: Way, folder: Path, work: Path) -> dict[str, Any]
             return rows, [], packed_collator(job.plan, config, 0)
         return rows, [], lambda items: without_mask(collate(items, 0))
 
-    execute.job_data = job_data
-    execute.model.load_tokenizer = lambda _: SimpleNamespace(pad_token_id=0, eos_token_id=0)
+    build.job_data = job_data
+    build.load_tokenizer = lambda _: SimpleNamespace(pad_token_id=0, eos_token_id=0)
     PlanTrainer._get_train_sampler = lambda self, *_: SequentialSampler(self.train_dataset)
     work.mkdir(parents=True, exist_ok=True)
     job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(work))
@@ -177,7 +177,7 @@ def liger_model(shape: Shape, way: Way, folder: Path, weights: Path) -> tuple[An
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
     from peft import LoraConfig, get_peft_model
 
-    from tsplanner.training.model import build_model, training_device
+    from tsplanner.training.base_model.build import build_model, training_device
 
     plan = plan_for(shape, Way(trainer="ours", settings={}), folder)
     base = build_model(plan, training_device(plan.hardware))
@@ -219,7 +219,7 @@ def unsloth_model(shape: Shape, way: Way, folder: Path, weights: Path) -> tuple[
 
 def write_weights(shape: Shape, folder: Path, weights: Path) -> None:
     """The weights that every way builds, as a folder that Unsloth loads."""
-    from tsplanner.training.model import build_model, training_device
+    from tsplanner.training.base_model.build import build_model, training_device
 
     if (weights / "config.json").exists():
         return

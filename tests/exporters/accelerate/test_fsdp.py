@@ -31,7 +31,7 @@ from tests.support.exports import only, said, written
 from tests.support.golden import PER_HOST, Case, case
 from tests.support.sorts import H200, on_gpus
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import trainers
+from tsplanner.exporters.trainers import memory
 from tsplanner.exporters.trl import running
 from tsplanner.models.source import read_model
 from tsplanner.planner.plan import Plan
@@ -212,7 +212,7 @@ def test_the_estimate_is_that_of_slices() -> None:
     """Qwen2.5-7B on two GPUs holds half of 15.2 GB and two layers; DDP holds all of it."""
     shared, whole = (case("qwen2.5-7b", 2, **each).plan for each in ({"fsdp": True}, {}))
     found, before = (
-        trainers.memory_under(plan, running(plan, plan.architecture), plan.hardware)
+        memory.memory_under(plan, running(plan, plan.architecture), plan.hardware)
         for plan in (shared, whole)
     )
     parts, ddp = ({part.name: part.bytes for part in each.components} for each in (found, before))
@@ -249,7 +249,7 @@ def tiny_base(folder: Path) -> Path:
     """The folder of the tiny plan, with weights."""
     import torch
 
-    from tsplanner.training.model import build_model
+    from tsplanner.training.base_model.build import build_model
 
     plan: Plan = tiny.plan(folder)
     assert plan.model.path is not None

@@ -10,7 +10,8 @@ from memory_models.settings import DecoderKernels, LossKernel, changed
 from memory_models.units import GIB
 from tests.support.golden import CASES
 from tsplanner.exporters.llamafactory.settings import running
-from tsplanner.exporters.trainers import Running, architecture_of, memory_under
+from tsplanner.exporters.trainers.figures import architecture_of
+from tsplanner.exporters.trainers.memory import Running, memory_under
 from tsplanner.planner.plan import Plan
 
 

@@ -16,8 +16,8 @@ from torch.distributed.tensor import DTensor  # noqa: E402
 from memory_models.settings import Quantization, Sharding  # noqa: E402
 from tests.support import tiny  # noqa: E402
 from tsplanner.training.adapters import apply_method, decoder_layers  # noqa: E402
+from tsplanner.training.base_model.build import build_model  # noqa: E402
 from tsplanner.training.fully_sharded.base import HOST, drawn_base, share_out  # noqa: E402
-from tsplanner.training.model import build_model  # noqa: E402
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ from tests.training.fully_sharded.test_sharded_curves import (  # noqa: E402
 from tsplanner.models.source import read_architecture  # noqa: E402
 from tsplanner.planner.plan import Plan  # noqa: E402
 from tsplanner.probe.runner import run_job  # noqa: E402
+from tsplanner.training.base_model.build import build_model  # noqa: E402
 from tsplanner.training.fully_sharded.trained import (  # noqa: E402
     read_slices,
     share_out_trained,
@@ -53,7 +54,6 @@ from tsplanner.training.fully_sharded.trained import (  # noqa: E402
     whole_weights,
 )
 from tsplanner.training.job import Job, JobKind, Status  # noqa: E402
-from tsplanner.training.model import build_model  # noqa: E402
 
 HOST = torch.device("cpu")
 FUSED = {"decoder_kernels": DecoderKernels.FUSED, "loss_kernel": LossKernel.FUSED}

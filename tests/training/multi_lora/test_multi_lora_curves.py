@@ -197,8 +197,10 @@ def test_saved_adapters_are_ordinary_ones(tmp_path: Path) -> None:
     import torch
     from peft import PeftModel
 
+    from tsplanner.training.base_model.build import build_model
+    from tsplanner.training.base_model.configuration import model_config
+    from tsplanner.training.base_model.tokenizer import load_tokenizer
     from tsplanner.training.data import load_rows
-    from tsplanner.training.model import build_model, load_tokenizer, model_config
 
     plan = tiny.plan(tmp_path)
     learning = multi_lora.trials(plan)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from memory_models.settings import changed
 from tests.support import tiny
+from tsplanner.training.base_model.tokenizer import load_tokenizer
 from tsplanner.training.job import Job, JobKind
-from tsplanner.training.model import load_tokenizer
 from tsplanner.training.multi_lora.rows import MultiLoraRows
 
 

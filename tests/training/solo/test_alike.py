@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from tests.support import tiny
 from tsplanner.training.adapters import apply_method
-from tsplanner.training.model import build_model
+from tsplanner.training.base_model.build import build_model
 from tsplanner.training.solo.alike import left_out
 
 

@@ -18,7 +18,7 @@ def built(model_type: str) -> Any:
     """The family's model of three layers, in training, every layer checkpointed."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from tsplanner.training.model import register_own_models
+    from tsplanner.training.base_model.configuration import register_own_models
 
     register_own_models()
     keys = {**config_of(model_type), "num_hidden_layers": 3}

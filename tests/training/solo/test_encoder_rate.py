@@ -20,8 +20,8 @@ from tsplanner.training.job import Job, JobKind, Status
 
 def built(plan: Plan, folder: Path, kind: JobKind = JobKind.TRIAL) -> Any:
     """The Trainer of the plan, in this process."""
+    from tsplanner.training.base_model.build import training_device
     from tsplanner.training.memory import MemoryMeter
-    from tsplanner.training.model import training_device
     from tsplanner.training.solo.recorder import Recorder
     from tsplanner.training.worker.execute import build_trainer
 

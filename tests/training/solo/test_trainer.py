@@ -1,4 +1,4 @@
-"""Trainer's settings for a job, and where the job evaluates."""
+"""Where a job evaluates and ends, and how its steps are timed."""
 
 from __future__ import annotations
 
@@ -22,47 +22,6 @@ def job(folder: Path, kind: JobKind, **more: Any) -> Job:
     return Job(kind=kind, plan=tiny.plan(folder), folder=str(folder / "run"), **more)
 
 
-def test_trainers_settings_are_the_plans(tmp_path: Path) -> None:
-    """Micro-batches of 2, accumulated twice; 3 % of 10 steps is one step of warm-up."""
-    found = trainer.training_arguments(job(tmp_path, JobKind.TRAIN), total_steps=10, evaluate=True)
-    assert found.per_device_train_batch_size == 2
-    assert found.gradient_accumulation_steps == 2
-    assert (found.learning_rate, found.num_train_epochs, found.max_steps) == (5e-3, 2, -1)
-    assert found.warmup_steps == 1
-    assert found.eval_on_start
-    assert found.output_dir.endswith("run/checkpoints")
-    assert (found.bf16, found.fp16, found.use_cpu) == (False, False, True)
-    assert found.deepspeed is None
-
-
-def test_a_probe_runs_whole_micro_batches_and_saves_nothing(tmp_path: Path) -> None:
-    """Each item of its data is a micro-batch already; it takes the steps it is asked for."""
-    found = trainer.training_arguments(
-        job(tmp_path, JobKind.PROBE, probe_steps=5), total_steps=5, evaluate=False
-    )
-    assert (found.per_device_train_batch_size, found.max_steps) == (1, 5)
-    assert found.save_strategy == "no"
-    assert not found.eval_on_start
-
-
-@pytest.mark.parametrize(
-    ("kind", "planned", "expected"),
-    [
-        (JobKind.PROBE, 64, 4),
-        (JobKind.PROBE, 3, 3),
-        (JobKind.PROBE, 1, 1),
-        (JobKind.TRIAL, 64, 64),
-    ],
-)
-def test_a_probe_runs_a_few_micro_batches_of_each_step(
-    tmp_path: Path, kind: JobKind, planned: int, expected: int
-) -> None:
-    """The rest is counted at their rate."""
-    base = job(tmp_path, kind)
-    plan = tiny.with_hardware(base.plan, gradient_accumulation_steps=planned)
-    assert trainer.accumulation(replace(base, plan=plan)) == expected
-
-
 @pytest.mark.parametrize(
     ("kind", "expected"), [(JobKind.TRAIN, [4, 8, 10]), (JobKind.TRIAL, [5, 10])]
 )
@@ -73,17 +32,6 @@ def test_a_full_run_evaluates_when_the_plan_says_and_a_trial_when_the_search_doe
     base = job(tmp_path, kind)
     asked = replace(base, plan=tiny.with_learning(base.plan, eval_steps=4))
     assert sorted(trainer.eval_steps(asked, 10, 5)) == expected
-
-
-def test_steps_and_cadence_go_to_trainer(tmp_path: Path) -> None:
-    """A number of steps goes before the epochs, and a number of warm-up steps before the share."""
-    base = job(tmp_path, JobKind.TRAIN)
-    plan = tiny.with_learning(
-        base.plan, max_steps=7, save_steps=3, warmup_steps=4, num_train_epochs=0.5
-    )
-    found = trainer.training_arguments(replace(base, plan=plan), total_steps=7, evaluate=True)
-    assert (found.max_steps, found.num_train_epochs, found.warmup_steps) == (7, 0.5, 4)
-    assert (found.save_strategy, found.save_steps) == ("steps", 3)
 
 
 def ended_early(folder: Path, kind: JobKind, losses: list[float], patience: int | None) -> str:
@@ -116,15 +64,6 @@ def test_steps_of_an_epoch_are_those_of_the_forecast(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do() -> None:
     """The step is named."""
     assert str(trainer.diverged(float("nan"), 3)).startswith("the loss is nan at step 3; lower")
-
-
-def test_deepspeed_is_configured_only_where_something_is_sharded(tmp_path: Path) -> None:
-    """As the exporter writes it."""
-    plan = tiny.plan(tmp_path)
-    assert trainer.deepspeed_config(plan) is None
-    found = trainer.deepspeed_config(tiny.with_hardware(plan, zero_stage=2))
-    assert found is not None
-    assert found["zero_optimization"]["stage"] == 2
 
 
 def test_left_out_micro_batches_are_timed_at_the_rate_of_those_that_ran(tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def write_wide(folder: Path) -> int:
     """The model's folder with bf16 weights; bytes of its layers."""
     from safetensors.torch import save_file
 
+    from tsplanner.training.base_model.configuration import configuration_values
     from tsplanner.training.language_model import auto_class
-    from tsplanner.training.model import configuration_values
 
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(wide_config()))

@@ -16,7 +16,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.kernels.fused_loss import use_fused_loss
-from tsplanner.training.worker import execute
+from tsplanner.training.worker import build, execute
 from tsplanner.training.worker.base_model_cache import KeptBase, base_key
 from tsplanner.training.worker.stop_switch import StopSwitch
 
@@ -90,13 +90,13 @@ def test_a_kept_base_makes_room_for_one_that_is_streamed(
     kept.clear()
     assert kept.model is not None
     seen: list[object] = []
-    real = execute.StreamedBase
+    real = build.StreamedBase
 
     def built(*arguments: Any) -> Any:
         seen.append(kept.model)
         return real(*arguments)
 
-    monkeypatch.setattr(execute, "StreamedBase", built)
+    monkeypatch.setattr(build, "StreamedBase", built)
     streamed = tiny.with_hardware(plan, streamed_layers=2, gradient_checkpointing=True)
     assert execute.execute_one(probe(streamed, tmp_path / "streamed"), StopSwitch(), kept) == 0
     assert seen == [None]

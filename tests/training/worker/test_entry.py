@@ -94,7 +94,7 @@ def adapter_parameters(plan: Plan, folder: Path) -> int:
     import torch
     from peft import PeftModel
 
-    from tsplanner.training.model import build_model
+    from tsplanner.training.base_model.build import build_model
 
     base = build_model(plan, torch.device("cpu"))
     model = PeftModel.from_pretrained(base, str(folder))

@@ -11,13 +11,13 @@ from typing import Any
 
 from memory_models.units import counted
 from tsplanner.commands.data import (
-    DataOptions,
-    print_rows_document,
     print_shown,
     refuse_own_files,
     seen,
 )
+from tsplanner.commands.inputs.data_flags import DataOptions
 from tsplanner.commands.inputs.row_reader import RowReader, row_reader
+from tsplanner.commands.parts.row_document import print_rows_document
 from tsplanner.commands.views.dataset import dropped_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.console import command

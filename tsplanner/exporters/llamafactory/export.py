@@ -14,7 +14,7 @@ from memory_models.activations.liger.patches import LIGER_VERSION
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, LossKernel
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import cadence, deepspeed, trainers
+from tsplanner.exporters import cadence, deepspeed
 from tsplanner.exporters.accelerate import export as accelerate
 from tsplanner.exporters.launch import (
     ExportFile,
@@ -39,7 +39,9 @@ from tsplanner.exporters.llamafactory.settings import (
 from tsplanner.exporters.rows import dialogues
 from tsplanner.exporters.rows.form import TEST, TRAIN, RowsAs
 from tsplanner.exporters.rows.written import RowsWritten, write_rows
-from tsplanner.exporters.trainers import TRAINED_WHOLE, Running, sees
+from tsplanner.exporters.trainers import figures, memory
+from tsplanner.exporters.trainers.adapted import TRAINED_WHOLE, sees
+from tsplanner.exporters.trainers.memory import Running
 from tsplanner.planner.plan import Plan
 
 CONFIG, DATASETS = "train.yaml", "dataset_info.json"
@@ -81,17 +83,17 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     Raises:
         TsplannerError: LLaMA-Factory cannot train the plan, or not in this memory.
     """
-    architecture = trainers.architecture_of(plan)
+    architecture = figures.architecture_of(plan)
     _refuse(plan)
     said = sections(plan, options, architecture)
     under = running(plan, architecture)
     notes = [
         *header(plan, options),
         *_limits(architecture),
-        *trainers.require_room(plan, under, options),
+        *memory.require_room(plan, under, options),
         *_notes(plan, under),
-        *trainers.rows_notes(plan, options, NAME),
-        PACKING[options.rows].format(why=trainers.why_unpacked(plan, options)),
+        *figures.rows_notes(plan, options, NAME),
+        PACKING[options.rows].format(why=figures.why_unpacked(plan, options)),
         *remarks(plan, options),
     ]
     liger = under.loss_kernel.in_chunks
@@ -113,7 +115,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 
 def remarks(plan: Plan, options: ExportOptions) -> list[str]:
     """Notes for a person before the start of training."""
-    return [REMOTE_CODE] if trainers.architecture_of(plan).encoder is not None else []
+    return [REMOTE_CODE] if figures.architecture_of(plan).encoder is not None else []
 
 
 def rows(plan: Plan, folder: Path, rows_as: RowsAs) -> RowsWritten:
@@ -124,7 +126,7 @@ def rows(plan: Plan, folder: Path, rows_as: RowsAs) -> RowsWritten:
 
 def room(plan: Plan) -> Room:
     """Whether the plan fits under LLaMA-Factory."""
-    return trainers.room_under(plan, running(plan, trainers.architecture_of(plan)))
+    return memory.room_under(plan, running(plan, figures.architecture_of(plan)))
 
 
 def _refuse(plan: Plan) -> None:
@@ -165,7 +167,7 @@ def _limits(architecture: Architecture) -> list[str]:
 def _notes(plan: Plan, under: Running) -> list[str]:
     """Differences between the run and the plan."""
     found = [
-        *trainers.differences(plan, under),
+        *memory.differences(plan, under),
         *cadence.notes(plan, NAME, ends_early=True),
     ]
     if under.loss_kernel is LossKernel.LIGER:
@@ -212,10 +214,10 @@ def _body(plan: Plan, options: ExportOptions) -> str:
         words = WRAPPED.format(where=WRAPPED_MACHINES if options.nodes > 1 else "")
     elif sharding.world_size > 1 or sharding.zero_stage:
         lines.append("export FORCE_TORCHRUN=1\n")
-    lines.append(trainers.EXPANDABLE)
+    lines.append(memory.EXPANDABLE)
     if options.rows is RowsAs.TOKENS:
         files = {"train": TRAIN}
-        if trainers.held_out_rows(plan):
+        if figures.held_out_rows(plan):
             files["validation"] = TEST
         folder = TOKENIZED
         if options.nodes > 1:

@@ -22,11 +22,13 @@ from memory_models.settings import (
 )
 from memory_models.states.chatts_remote_code import as_released
 from tsplanner.datasets.records import LossOn
-from tsplanner.exporters import cadence, mixtures, trainers
+from tsplanner.exporters import cadence, mixtures
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory import tables
 from tsplanner.exporters.rows.form import RowsAs
-from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
+from tsplanner.exporters.trainers import adapted, figures
+from tsplanner.exporters.trainers.adapted import TRAINED_WHOLE
+from tsplanner.exporters.trainers.memory import Running
 from tsplanner.planner.plan import Plan
 
 NAME = "LLaMA-Factory"
@@ -117,7 +119,7 @@ def sections(
     Raises:
         TsplannerError: weights or dataset are not known.
     """
-    trainers.dataset_of(plan)
+    figures.dataset_of(plan)
     return {
         "model": _model(plan, options, architecture),
         "method": _method(plan, architecture),
@@ -133,14 +135,14 @@ def sections(
 def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
     hardware = plan.hardware
     found: dict[str, Any] = {
-        "model_name_or_path": trainers.weights_of(plan, options),
+        "model_name_or_path": figures.weights_of(plan, options),
         "flash_attn": ATTENTION[hardware.kernels.attention],
         "disable_gradient_checkpointing": not hardware.batch.gradient_checkpointing,
         "use_reentrant_gc": False,
     }
     if architecture.encoder is not None:
         found["trust_remote_code"] = True
-    if (rounded := trainers.rounds_base_to(plan)) is not None:
+    if (rounded := figures.rounds_base_to(plan)) is not None:
         found |= {"quantization_method": "bnb"} | QUANTIZATION[rounded]
     if running(plan, architecture).loss_kernel.in_chunks:
         found["enable_liger_kernel"] = True
@@ -150,21 +152,21 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
 def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
     method = learning.method.finetuning_type
-    saved = trainers.modules_to_save(plan)
+    saved = adapted.modules_to_save(plan)
     found = {"stage": "sft", "do_train": True} | METHODS[method]
     if method is FinetuningType.FREEZE:
         found["freeze_trainable_layers"] = learning.method.freeze_trainable_layers
     elif method is not FinetuningType.FULL:
-        mixtures.require_module_names(architecture, trainers.adapter_method(plan), NAME)
+        mixtures.require_module_names(architecture, adapted.adapter_method(plan), NAME)
         found |= {
             "lora_rank": learning.method.lora_rank,
-            "lora_alpha": trainers.whole_alpha(plan, NAME),
+            "lora_alpha": adapted.whole_alpha(plan, NAME),
             "lora_dropout": learning.method.lora_dropout,
             # With `all`, the numbers that name the encoder's linears would match decoder layers.
-            "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
+            "lora_target": ",".join(adapted.lora_targets(plan, architecture)),
             **({"additional_target": ",".join(saved)} if saved else {}),
         }
-    if trainers.sees(architecture):
+    if adapted.sees(architecture):
         # Its own defaults; with them names in lora_target mean the language model's linears alone.
         found |= {"freeze_vision_tower": True, "freeze_multi_modal_projector": True}
     if architecture.encoder is not None:
@@ -176,7 +178,7 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
 
 
 def _dataset(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
-    held_out = trainers.held_out_rows(plan)
+    held_out = figures.held_out_rows(plan)
     template = tables.template_of(architecture, options)
     found = {
         "dataset": tables.dataset_name(plan),
@@ -211,7 +213,7 @@ def _train(plan: Plan) -> dict[str, Any]:
         "learning_rate": learning.optimization.learning_rate,
         "num_train_epochs": float(learning.optimization.num_train_epochs),
         "lr_scheduler_type": learning.optimization.lr_scheduler_type,
-        "warmup_steps": trainers.warmup_steps(plan),
+        "warmup_steps": figures.warmup_steps(plan),
         "weight_decay": learning.optimization.weight_decay,
         "max_grad_norm": learning.optimization.max_grad_norm,
         "optim": str(hardware.kernels.optimizer),
@@ -238,7 +240,7 @@ def _launch(plan: Plan, architecture: Architecture) -> dict[str, Any]:
 
 
 def _evaluation(plan: Plan) -> dict[str, Any]:
-    if trainers.held_out_rows(plan) == 0:
+    if figures.held_out_rows(plan) == 0:
         return {}
     found = {**cadence.evaluation_keys(plan), "per_device_eval_batch_size": 1}
     patience = plan.learning.cadence.early_stopping_patience

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from memory_models.architecture import Architecture
-from tsplanner.exporters import trainers
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.rows.dialogues import LLAMAFACTORY_TAGS
 from tsplanner.exporters.rows.form import TEST, TRAIN, RowsAs
+from tsplanner.exporters.trainers import figures
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 
@@ -106,7 +106,7 @@ def template_of(architecture: Architecture, options: ExportOptions) -> str | Non
 def dataset_info(plan: Plan, *, series: bool) -> str:
     """dataset_info.json: the files of the rows and the meaning of their columns."""
     described = _SERIES if series else _DIALOGUES
-    held_out = trainers.held_out_rows(plan) > 0
+    held_out = figures.held_out_rows(plan) > 0
     files = [(dataset_name(plan), TRAIN), *([(test_name(plan), TEST)] if held_out else [])]
     found = {name: {"file_name": file, **described} for name, file in files}
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"

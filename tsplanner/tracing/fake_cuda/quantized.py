@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from memory_models.settings import Quantization, TrainingSettings
 from tsplanner.models.quantized import is_kept
+from tsplanner.training.base_model.configuration import DTYPES
 from tsplanner.training.eight_bit.loading import eight_bit_linears, rounded
 from tsplanner.training.kernels.frozen_linear import FourBitMatrix, FrozenMatrix
-from tsplanner.training.model import DTYPES
 
 BLOCK = 64
 """Elements of a 4-bit matrix that share a scale."""

@@ -24,9 +24,10 @@ from torch.distributed.tensor import DTensor
 from memory_models.settings import Sharding
 from tsplanner.planner.plan import Plan
 from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.base_model.build import build_model, ready_base, ready_config
+from tsplanner.training.base_model.drawing import drawn_model
 from tsplanner.training.fully_sharded.sharers import Sharers, sharers_of
 from tsplanner.training.fully_sharded.vocabulary import share_embedding, share_head
-from tsplanner.training.model import build_model, drawn_model, ready_base, ready_config
 
 HOST = torch.device("cpu")
 """Where the base is built. transformers maps files of weights into memory, so the processes of a

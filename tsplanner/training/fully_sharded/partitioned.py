@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tsplanner.training.base_model.reading import cast_whole_parameters
 from tsplanner.training.kernels.frozen_linear import FrozenMatrix, frozen_matrix
-from tsplanner.training.model import cast_whole_parameters
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
-from tsplanner.training import data, model
+from tsplanner.training import data
+from tsplanner.training.base_model.tokenizer import load_tokenizer
 from tsplanner.training.batches import (
     EncodedSample,
     collate,
@@ -51,7 +52,7 @@ def _own_rows(plan: Plan, config: Any) -> Iterator[EncodedSample]:
     source = plan.dataset.source
     if source is None or not all(Path(path).exists() for path in source.paths):
         return
-    tokenizer = model.load_tokenizer(plan.model)
+    tokenizer = load_tokenizer(plan.model)
     if tokenizer is None:
         return
     for row in map(data.encoded, data.kept_rows(plan, tokenizer, config)):

@@ -21,10 +21,10 @@ from memory_models.settings import Dtype
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import ModelRef
 from tsplanner.reading import decoded, read_text
+from tsplanner.training.base_model.configuration import DTYPES
 from tsplanner.training.merging import compared
 from tsplanner.training.merging.plain_base import device_of, loaded, plan_here, whole_matrices
 from tsplanner.training.merging.records import Merged, MergeRequest, bound
-from tsplanner.training.model import DTYPES
 from tsplanner.training.solo.tokenizer_files import copy_tokenizer
 
 MOST_BYTES_PER_FILE = "5GB"

@@ -10,10 +10,10 @@ from torch import nn
 
 from memory_models.settings import BaseStorage, BatchLayout, Kernels, Sharding, Streaming
 from tsplanner.planner.plan import ModelRef, Plan
+from tsplanner.training.base_model.build import build_model
 from tsplanner.training.eight_bit.linear import EightBitLinear
 from tsplanner.training.language_model import read_text_alone
 from tsplanner.training.merging.records import MergeRequest
-from tsplanner.training.model import build_model
 
 MARKS = (
     "hf_quantizer",

@@ -16,7 +16,8 @@ from torch import Tensor
 from memory_models.settings import LossKernel, changed
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.multi_lora.refusal import sharing_refusal
-from tsplanner.training import model
+from tsplanner.training.base_model.configuration import DTYPES
+from tsplanner.training.base_model.tokenizer import load_tokenizer
 from tsplanner.training.batches import EncodedSample, pad_token_id
 from tsplanner.training.job import Job, JobKind, MultiLoraTrial, SharedTrials, Status
 from tsplanner.training.kernels.fused_loss import refuse_strange_heads
@@ -69,16 +70,14 @@ class MultiLoraLoop:
         if fused:
             refuse_strange_heads(base)
         self.shared = SharedBase(base, job.plan)
-        tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(job.plan.model)
+        tokenizer = None if job.kind is JobKind.PROBE else load_tokenizer(job.plan.model)
         self.data = MultiLoraRows(job.plan.model, tokenizer)
         self.loss = MultiLoraLoss(
             base,
             self.shared.layout,
             pad_id=0 if tokenizer is None else pad_token_id(tokenizer),
             fused=fused,
-            autocast=None
-            if hardware.base.autocast is None
-            else model.DTYPES[hardware.base.autocast],
+            autocast=None if hardware.base.autocast is None else DTYPES[hardware.base.autocast],
             positions_of=self.shared.positions_of if hardware.batch.is_packed else None,
         )
         self.queue = Queue(job)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tsplanner.planner.plan import ModelRef
-from tsplanner.training import data, model
+from tsplanner.training import data
+from tsplanner.training.base_model.configuration import model_config
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.stored_rows import StoredRows
 
@@ -14,7 +15,7 @@ class MultiLoraRows:
     """Rows of token stores, kept by the cutoff length that they depend on."""
 
     def __init__(self, ref: ModelRef, tokenizer: Any | None) -> None:
-        self.config, self.tokenizer = model.model_config(ref), tokenizer
+        self.config, self.tokenizer = model_config(ref), tokenizer
         self._stored: dict[int, StoredRows] = {}
 
     def rows(self, job: Job) -> data.SplitRows:

@@ -29,6 +29,7 @@ from tsplanner.training.job import Job, JobKind
 from tsplanner.training.multi_lora.base import SharedBase
 from tsplanner.training.packing.setup import PositionsOf
 from tsplanner.training.solo import saving, trainer
+from tsplanner.training.solo.arguments import accumulation, rows_together, training_arguments
 from tsplanner.training.solo.encoder_rate import use_encoder_rate
 from tsplanner.training.solo.recorder import Recorder
 
@@ -53,10 +54,10 @@ def micro_batches(
     probe = job.kind is JobKind.PROBE
     per_epoch = trainer.steps_per_epoch(len(rows), job.plan)
     epochs = job.probe_steps if probe else math.ceil(epochs_of(learning, per_epoch))
-    size = trainer.rows_together(job.plan)
+    size = rows_together(job.plan)
     if probe and batch.is_packed:
         size = len(rows) // job.probe_micro_batches
-    together = size * trainer.accumulation(job)
+    together = size * accumulation(job)
     for epoch in range(epochs):
         order.set_epoch(epoch)
         # The rows of a packed probe stay together that fill a pass.
@@ -119,7 +120,7 @@ class TrialRun:
 
     def _make_optimizer(self) -> None:
         plan, learning = self.job.plan, self.job.plan.learning
-        arguments = trainer.training_arguments(self.job, total_steps=self.steps, evaluate=False)
+        arguments = training_arguments(self.job, total_steps=self.steps, evaluate=False)
         kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, self.shared.base)
         # LoRA trains matrices alone: Trainer's second group (norms, biases) would be empty.
         groups = [{"params": self.parameters, "weight_decay": learning.optimization.weight_decay}]

@@ -7,9 +7,9 @@ from typing import Any
 
 from memory_models.settings import LossKernel
 from tsplanner.planner.plan import Plan
+from tsplanner.training.base_model.configuration import DTYPES
 from tsplanner.training.batches import EncodedSample
 from tsplanner.training.data import series_encoder
-from tsplanner.training.model import DTYPES
 from tsplanner.training.packing.batch import step_of_passes
 from tsplanner.training.packing.evaluation import PackedEvaluation
 

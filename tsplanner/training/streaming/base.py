@@ -15,20 +15,17 @@ from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import decoder_layers
-from tsplanner.training.model import (
+from tsplanner.training.base_model.build import build_model, ready_base
+from tsplanner.training.base_model.configuration import DTYPES, model_config, register_own_models
+from tsplanner.training.base_model.drawing import (
     BASE_SEED,
-    DTYPES,
-    build_model,
-    cast_whole_parameters,
     drawn_modules,
     from_config,
     mark_packed,
-    model_config,
     packed_linears,
     quantised,
-    ready_base,
-    register_own_models,
 )
+from tsplanner.training.base_model.reading import cast_whole_parameters
 from tsplanner.training.streaming.feed import WeightFeed
 from tsplanner.training.streaming.files import FileSlab
 from tsplanner.training.streaming.host_copy import HostCopy

@@ -17,8 +17,9 @@ from torch import nn
 
 from tsplanner.planner.plan import Plan
 from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.base_model.build import ready_config
+from tsplanner.training.base_model.reading import read_weights
 from tsplanner.training.eight_bit.loading import forget_quantiser
-from tsplanner.training.model import read_weights, ready_config
 
 METHOD = "tsplanner-by-layer"
 """Name of our quantiser in transformers' tables."""

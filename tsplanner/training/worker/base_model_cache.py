@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from tsplanner.planner.plan import Plan
+from tsplanner.training.base_model.build import build_model
 from tsplanner.training.kernels.compiled.install import use_own_forwards
-from tsplanner.training.model import build_model
 
 
 def base_key(plan: Plan) -> str | None:

@@ -1,4 +1,4 @@
-"""Another project's trainer: the memory of a plan under it, and figures that all trainers need.
+"""How another project's trainer runs a plan, and the memory of the plan under it.
 
 Such a trainer has neither our fused kernels nor our fused loss, so the memory of the plan is
 estimated again with the trainer's settings.
@@ -17,31 +17,22 @@ from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import (
-    EMBEDDING,
     HEAD,
     DecoderKernels,
     Dtype,
-    FinetuningType,
     LossKernel,
-    Method,
-    Quantization,
     changed,
 )
-from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import deepspeed, mixtures
 from tsplanner.exporters.accelerate import fsdp
 from tsplanner.exporters.launch import ExportOptions, Room
-from tsplanner.exporters.rows.form import RowsAs
+from tsplanner.exporters.trainers.adapted import adapter_method
 from tsplanner.models.quantized import stored_base
-from tsplanner.planner import steps
 from tsplanner.planner.devices import used_devices
-from tsplanner.planner.forecast import training_rows
 from tsplanner.planner.plan import Plan, Verdict, verdict_of
 from tsplanner.planner.settings import HardwareSettings, training_settings
-
-TRAINED_WHOLE = frozenset({FinetuningType.FULL, FinetuningType.FREEZE})
 
 EXPANDABLE = "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True\n"
 """Shell line for the allocator's expandable segments, which `memory_under` assumes."""
@@ -66,12 +57,6 @@ class Running:
     """Stored forms of weights that the trainer dequantises while it loads them."""
     takes_tokenizer: bool = False
     """Whether the trainer takes a tokenizer from another folder than the weights."""
-
-
-def architecture_of(plan: Plan) -> Architecture:
-    """The plan's architecture under our own code or, with remote code, under the authors' code."""
-    found = plan.architecture
-    return as_released(found) if plan.model.trust_remote_code else found
 
 
 def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> MemoryEstimate:
@@ -157,19 +142,19 @@ def _refuse_stored(plan: Plan, running: Running) -> None:
         )
 
 
-def rounds_base_to(plan: Plan) -> Quantization | None:
-    """The quantisation that a trainer must be asked for; None: none, or the folder has it.
-
-    Raises:
-        TsplannerError: the plan multiplies in 8 bits, which only our own worker does.
-    """
-    base = plan.hardware.base
-    if base.multiplies_8bit:
+def _refuse_patterns(plan: Plan, running: Running) -> None:
+    """Refuse what the trainer's settings have no words for, or what is not sized under it."""
+    method = plan.learning.method
+    if method.rank_pattern or method.alpha_pattern:
         raise TsplannerError(
-            f"No other trainer multiplies a frozen base as {base.quantization}: run the plan with "
-            "tsplanner train, or plan again with --quantization none or nf4-dq."
+            f"{running.trainer} takes one rank and one alpha for all targets: plan again without "
+            "--rank-pattern and --alpha-pattern, or run the plan with tsplanner train."
         )
-    return None if stored_base(plan.model.config) else base.quantization
+    if method.adapts(HEAD) and running.loss_kernel.in_chunks:
+        raise TsplannerError(
+            f"An adapter on {HEAD} is not sized under {running.trainer}'s loss in chunks: name it "
+            "in --modules-to-save instead, or run the plan with tsplanner train."
+        )
 
 
 def room_under(plan: Plan, running: Running) -> Room:
@@ -219,180 +204,6 @@ def _smaller(hardware: HardwareSettings) -> Iterator[tuple[str, HardwareSettings
                     gradient_accumulation_steps=share // size,
                 ),
             )
-
-
-def weights_of(plan: Plan, options: ExportOptions) -> str:
-    """Folder or hub id of the weights.
-
-    Raises:
-        TsplannerError: the plan has no weights, and the user named none.
-    """
-    if options.weights is not None:
-        return options.weights
-    if plan.model.path is None or not plan.model.has_weights:
-        raise TsplannerError(
-            f"{plan.model.name} has no weights beside its config.json: give --weights FOLDER (or a "
-            "hub id), or plan again with a folder that has them."
-        )
-    return plan.model.path
-
-
-def dataset_of(plan: Plan) -> str:
-    """Path of the dataset.
-
-    Raises:
-        TsplannerError: the plan names no dataset.
-    """
-    if plan.dataset.path is None:
-        raise TsplannerError(
-            "The plan names no dataset, so there is nothing to train on: plan again with "
-            "--dataset FILE."
-        )
-    return plan.dataset.path
-
-
-def rows_notes(plan: Plan, options: ExportOptions, trainer: str) -> list[str]:
-    """What a trainer makes of the rows; raises TsplannerError if the plan names no dataset."""
-    dataset_of(plan)
-    if options.rows is RowsAs.TOKENS:
-        return [
-            f"rows/ holds token ids and labels as tsplanner's worker makes them: {trainer} learns "
-            f"the same tokens (loss on: {plan.learning.data.loss_on}) from the same rows, cut at "
-            f"{plan.learning.data.cutoff_len} tokens."
-        ]
-    return [
-        f"rows/ holds dialogues, which {trainer} renders, masks and cuts in its own way: "
-        "docs/your-data.md says where that differs from tsplanner's worker.",
-    ]
-
-
-def why_unpacked(plan: Plan, options: ExportOptions) -> str:
-    """Why a trainer's own packing is off, as a clause."""
-    if options.repacked:
-        return (
-            "since the plan packs the rows of one step, and this would put other rows into a step: "
-            f"rows are padded here, micro-batch {plan.hardware.batch.micro_batch_size}, and the "
-            "packed plan's time does not hold"
-        )
-    return "as the plan pads one row per sample"
-
-
-def text_only(plan: Plan, trainer: str) -> Architecture:
-    """The plan's architecture, if the model reads only text.
-
-    Raises:
-        TsplannerError: the model reads series.
-    """
-    found = architecture_of(plan)
-    if found.encoder is not None:
-        raise TsplannerError(
-            f"{trainer} does not read time series: export llamafactory, whose ChatTS fork does, or "
-            "plan again with a text model."
-        )
-    return found
-
-
-def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
-    """Names of the modules that get an adapter, in the order in which they run.
-
-    Raises:
-        TsplannerError: PEFT has no name for one of them.
-    """
-    method = adapter_method(plan)
-    outside = [each for each in _outside(plan) if method.adapts(OWN_NAMES[each])]
-    return mixtures.module_names(architecture, method) + outside
-
-
-def adapter_method(plan: Plan) -> Method:
-    """The method of a plan, as the memory model reads it."""
-    return training_settings(plan.learning, plan.hardware, 1).method
-
-
-def adapter_targets(plan: Plan, architecture: Architecture) -> dict[str, object]:
-    """The targets in the keys of trainers that take names of modules and of parameters."""
-    names: str | list[str] = lora_targets(plan, architecture)
-    if sees(architecture):
-        names = target_pattern(plan, architecture)
-    found: dict[str, object] = {"lora_target_modules": names}
-    if parameters := mixtures.parameter_names(architecture, adapter_method(plan)):
-        found["lora_target_parameters"] = parameters
-    return found
-
-
-def modules_to_save(plan: Plan) -> list[str]:
-    """Modules of which whole copies are trained, by their names in the model."""
-    saved = plan.learning.method.modules_to_save
-    return [name for name in _outside(plan) if OWN_NAMES[name] in saved]
-
-
-OWN_NAMES = {"embed_tokens": EMBEDDING, "embed_in": EMBEDDING, "lm_head": HEAD, "embed_out": HEAD}
-"""What settings call an embedding or a head, by its name in the model."""
-
-
-def _outside(plan: Plan) -> tuple[str, str]:
-    """Names of embedding and head in the model."""
-    own = plan.model.model_type == "gpt_neox"
-    return ("embed_in", "embed_out") if own else (EMBEDDING, HEAD)
-
-
-def _refuse_patterns(plan: Plan, running: Running) -> None:
-    """Refuse what the trainer's settings have no words for, or what is not sized under it."""
-    method = plan.learning.method
-    if method.rank_pattern or method.alpha_pattern:
-        raise TsplannerError(
-            f"{running.trainer} takes one rank and one alpha for all targets: plan again without "
-            "--rank-pattern and --alpha-pattern, or run the plan with tsplanner train."
-        )
-    if method.adapts(HEAD) and running.loss_kernel.in_chunks:
-        raise TsplannerError(
-            f"An adapter on {HEAD} is not sized under {running.trainer}'s loss in chunks: name it "
-            "in --modules-to-save instead, or run the plan with tsplanner train."
-        )
-
-
-def sees(architecture: Architecture) -> bool:
-    """Whether a vision tower lies beside the language model."""
-    return bool(architecture.outside.frozen_linears)
-
-
-def target_pattern(plan: Plan, architecture: Architecture) -> str:
-    """Regular expression for the adapted linears of the language model beside a vision tower.
-
-    PEFT compares a name alone with the end of every module's name, and the tower has linears of
-    the same names. It compares a string with whole names.
-    """
-    names = lora_targets(plan, architecture)
-    head = rf"|(?:.*\.)?{HEAD}" if HEAD in names else ""
-    return rf".*(?:language_model|text_model)\.(?:.*\.)?(?:{'|'.join(names)}){head}"
-
-
-def whole_alpha(plan: Plan, trainer: str) -> int:
-    """LoRA's alpha as a whole number.
-
-    Raises:
-        TsplannerError: alpha is not a whole number.
-    """
-    alpha = plan.learning.method.alpha
-    if alpha != int(alpha):
-        raise TsplannerError(
-            f"{trainer} takes whole numbers for lora_alpha, not {alpha:g}: plan again with "
-            "another --lora-alpha."
-        )
-    return int(alpha)
-
-
-def held_out_rows(plan: Plan) -> int:
-    """Number of held-out rows, as our own worker counts them."""
-    kept = plan.dataset.lengths.rows_kept
-    return kept - training_rows(kept, plan.learning.data.validation_fraction)
-
-
-def warmup_steps(plan: Plan) -> int:
-    """Number of warm-up steps, as our own worker counts them.
-
-    A number is exported because each trainer rounds a share of the steps in another way.
-    """
-    return steps.warmup_steps(plan.learning, plan.time.total_steps)
 
 
 def differences(plan: Plan, running: Running) -> list[str]:

@@ -1,0 +1,1 @@
+"""What the exports for other projects' trainers share."""
