@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,17 @@ class AlikeTrainer(Trainer):
         return self._with_ddp(wrapped)
 
     def _without_ddp(self, model: nn.Module) -> nn.Module:
-        """The model as it is; accelerate, which is about to prepare it, adds autocast alone."""
-        prepare = self.accelerator.prepare_model
-        self.accelerator.prepare_model = partial(
-            prepare, device_placement=False, evaluation_mode=True
-        )
+        """The model as it is; accelerate, which is about to prepare it, adds autocast alone.
+
+        What it prepares afterwards it prepares as ever.
+        """
+        accelerator = self.accelerator
+
+        def prepare_model(model: nn.Module, **options: Any) -> Any:
+            del accelerator.prepare_model
+            return accelerator.prepare_model(model, **{**options, "evaluation_mode": True})
+
+        accelerator.prepare_model = prepare_model
         return model
 
     def _with_ddp(self, model: nn.Module) -> DistributedDataParallel:
