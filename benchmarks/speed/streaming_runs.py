@@ -32,7 +32,7 @@ SHAPES = {
     "72b": "qwen2.5-72b",
 }
 ON_GPU = {"streamed_layers": 0, "zero_stage": 0}
-HOST, DEVICE = {"host_checkpoints": True}, {"host_checkpoints": False}
+HOST, DEVICE = {"inputs_on_device": 0}, {"inputs_on_device": None}
 FP16 = {"model_dtype": Dtype.FP16}
 FP8 = {"quantization": Quantization.FP8}
 

@@ -15,6 +15,19 @@ Composed = TypeVar("Composed")
 
 RENAMED = {"kernels": "decoder_kernels", "packed_ranks": "adapter_ranks"}
 """Field names of version 0.1, each with the name of the field that replaced it."""
+REPLACED: dict[str, tuple[str, Mapping[object, object]]] = {
+    "host_checkpoints": ("inputs_on_device", {True: 0, False: None}),
+}
+"""Fields that have another name and other values today, by their older ones."""
+
+
+def of_today(name: str, value: object) -> tuple[str, object]:
+    """A field of an older version, with its value, as the field that took its place."""
+    name = RENAMED.get(name, name)
+    if name not in REPLACED:
+        return name, value
+    newer, values = REPLACED[name]
+    return newer, values[value] if isinstance(value, bool) else value
 
 
 @cache
@@ -103,7 +116,7 @@ def _is_mapping(value: object) -> bool:
 def _nested(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
     known, tree = paths(kind), {}  # type: ignore[var-annotated]
     for given, value in values.items():
-        name = given if given in known else RENAMED.get(given, given)
+        name, value = (given, value) if given in known else of_today(given, value)
         if name not in known:
             raise TypeError(f"{kind.__name__} has no field {given}")
         branch = tree

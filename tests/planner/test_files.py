@@ -375,7 +375,7 @@ def test_one_number_of_streamed_layers_is_a_number_and_several_are_a_list(
         streaming = json.loads(path.read_text())["hardware"]["streaming"]
         assert streaming == {
             "streamed_layers": written,
-            "host_checkpoints": streamed.hardware.streaming.host_checkpoints,
+            "inputs_on_device": streamed.hardware.streaming.inputs_on_device,
             "stream_from_files": False,
             "passes_together": None,
         }

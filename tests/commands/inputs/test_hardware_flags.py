@@ -48,7 +48,7 @@ def test_every_hardware_flag_pins_its_field() -> None:
     more = parsed("--passes-together", "4", "--stream-from-files", "on")
     streamed = streamed.with_(**pins(more).values)
     assert streamed == Pins(
-        streamed_layers=9, host_checkpoints=False, passes_together=4, stream_from_files=True
+        streamed_layers=9, inputs_on_device=None, passes_together=4, stream_from_files=True
     )
     # A base that FSDP2 shares out is not shared by ZeRO.
     shared = pins(parsed("--fsdp", "on", "--fsdp-per-host", "off"))

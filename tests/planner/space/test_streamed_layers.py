@@ -105,9 +105,9 @@ def test_where_not_even_rounded_layers_have_room_they_stay_in_the_models_files()
 
 def test_pins_decide_how_many_layers_and_where_their_inputs_wait() -> None:
     """None at all is a pin, too."""
-    plan = choose(asked(streamed_layers=48, host_checkpoints=True)).plan
+    plan = choose(asked(streamed_layers=48, inputs_on_device=0)).plan
     assert plan.hardware.streaming.streamed_layers == 48
-    assert plan.hardware.streaming.host_checkpoints
+    assert plan.hardware.streaming.inputs_on_device == 0
     assert not choose(asked(streamed_layers=0)).plan.hardware.streaming.streams
 
 

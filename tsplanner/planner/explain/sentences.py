@@ -207,10 +207,10 @@ def checkpoint_words(
 
 def _inputs_of_streamed(hardware: HardwareSettings, language: str) -> str:
     """Where the inputs of streamed layers wait, and of how many passes."""
-    on_host = hardware.streaming.host_checkpoints
-    words = sentence(
-        Phrase.HOST_CHECKPOINTS if on_host else Phrase.CHECKPOINTING_ON, None, language
-    )
+    kept = hardware.streaming.inputs_on_device
+    phrase = Phrase.SOME_HOST_CHECKPOINTS if kept else Phrase.HOST_CHECKPOINTS
+    phrase = Phrase.CHECKPOINTING_ON if kept is None else phrase
+    words = sentence(phrase, {"layers": kept or 0}, language)
     passes = hardware.streaming.passes_together
     if passes is None:
         return words
