@@ -320,7 +320,12 @@ def _settled(
         ),
     )
     sure = [other for other in ordered if other.verdict is Verdict.FITS and other is not best]
-    tight = [other for other in ordered if other.verdict is Verdict.TIGHT]
+    # No replay knows streamed layers, so that theirs would say nothing new.
+    tight = [
+        other
+        for other in ordered
+        if other.verdict is Verdict.TIGHT and not other.hardware.streaming.streams
+    ]
     better = [other for other in tight if outranks(other, best, allow_rounding=allowed)]
     # The fastest may all be too large; the smallest one still spares a rounding that is not needed.
     smallest = sorted(better, key=lambda other: other.memory.process_bytes.upper)[:1]

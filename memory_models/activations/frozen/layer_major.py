@@ -21,6 +21,7 @@ from memory_models.states.layer_inputs import (
     int8_streamed_bytes,
 )
 from memory_models.states.precision import precision
+from memory_models.units import ceil_div
 
 
 def layer_major_totals(
@@ -37,8 +38,9 @@ def layer_major_totals(
         one.boundary,
     )
     kept = settings.streaming.kept_inputs(layers)
-    # Inputs of the first layer, which backward reads last, here and on the host.
-    first = passes * kept // layers
+    # Inputs of the first layer, the last that backward reads: as many of them as `input_stays` leaves
+    # on the device, and the others.
+    first = max(0, ceil_div((passes + 1) * kept, layers) - 1)
     away = passes - first
     # Where something below the layers is trained, the first layer's input stays with its graph.
     entry = away * b if trains_encoder(architecture, settings.method) else 0

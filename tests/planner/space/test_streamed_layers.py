@@ -157,10 +157,10 @@ def test_a_number_for_each_kind_of_card_takes_few_estimates() -> None:
 
 
 def test_unlike_numbers_are_not_taken_where_the_host_has_no_room_for_them() -> None:
-    """With 12 and 21 GiB free other layers stay on each card: the host would hold one more."""
+    """With 11.5 and 21 GiB free other layers stay on each card: the host would hold one more."""
     cards = (
         replace(TURING, free_bytes=21 * GIB),
-        replace(ELEVEN, total_bytes=13 * GIB, free_bytes=12 * GIB),
+        replace(ELEVEN, total_bytes=13 * GIB, free_bytes=23 * GIB // 2),
     )
     roomy = request("qwen2.5-14b", *cards, length=1024)
     plan = choose(roomy).plan

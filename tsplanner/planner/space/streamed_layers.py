@@ -21,9 +21,11 @@ from memory_models.states.streamed import BUFFERS
 from memory_models.units import ceil_div
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import of_one_kind
-from tsplanner.planner.evaluate import VERDICTS, Evaluated, lacks_host_memory
+from tsplanner.planner.evaluate import VERDICTS, Evaluated, host_budget, lacks_host_memory
+from tsplanner.planner.plan import Verdict
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.space.checkpointed_layers import Estimate, share_between
+from tsplanner.planner.space.pareto import quality_risk
 
 STREAMED_LAYERS, INPUTS = "streamed_layers", "inputs_on_device"
 PASSES_TOGETHER, FROM_FILES = "passes_together", "stream_from_files"
@@ -74,25 +76,41 @@ def with_fewest(
 ) -> list[Evaluated]:
     """The candidates, with as few streamed layers as fit where the number matters to them.
 
-    It does where the work waits for the link, or where the memory of the host is short.
+    It does where the work waits for the link, or where the memory of the host is short. Of those
+    that could still be the fastest, inputs are kept on the device as well.
     """
+    found = [
+        _relieved(request, each, estimate) if each.time.exposed or lacks_host_memory(each) else each
+        for each in evaluated
+    ]
+    sure = [each for each in found if each.verdict is Verdict.FITS]
     return [
-        _relieved(request, found, estimate)
-        if found.time.exposed or lacks_host_memory(found)
-        else found
-        for found in evaluated
+        _balanced(request, each, estimate)
+        if each.time.exposed and not any(_is_ahead(other, each) for other in sure)
+        else each
+        for each in found
     ]
 
 
+def _is_ahead(sure: Evaluated, other: Evaluated) -> bool:
+    """Whether a candidate rounds no more than another one, and is faster than its work alone."""
+    work = other.time.seconds - other.time.exposed
+    faster = sure.samples_per_second * work > other.hardware.effective_batch_size
+    return faster and quality_risk(sure.hardware) <= quality_risk(other.hardware)
+
+
 def _relieved(request: PlanRequest, found: Evaluated, estimate: Estimate) -> Evaluated:
-    """The candidate with as little on the host and the link as the device has room for."""
+    """The candidate with as few layers and passes on the host as the device has room for."""
     if lacks_host_memory(found) and found.hardware.streaming.stream_from_files:
         # The host holds two of the layers, whatever their number, and all inputs that are sent.
         found = most_inputs(request, found, estimate)
-    best = fewest_alike(request, found, estimate)
-    if lacks_host_memory(best):
-        best = fewest_alike(request, most_together(request, found, estimate), estimate)
-    return _balanced(request, best, estimate) if best.time.exposed else best
+    room = found.free_bytes - found.memory.process_bytes.upper
+    lack = found.memory.host_bytes.upper - host_budget(request)
+    if lack <= room * found.hardware.sharding.processes_per_node:
+        best = fewest_alike(request, found, estimate)
+        if not lacks_host_memory(best):
+            return best
+    return fewest_alike(request, most_together(request, found, estimate), estimate)
 
 
 def _balanced(request: PlanRequest, fewest: Evaluated, estimate: Estimate) -> Evaluated:
