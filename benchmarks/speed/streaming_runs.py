@@ -145,6 +145,18 @@ RUNS: tuple[Run, ...] = (
         )
         for name, pins in (("losses-resident", ON_GPU), ("losses-streamed", HOST))
     ),
+    # Some inputs stay: as many as the cap surely has room for beside two layers' weights, and an
+    # uneven share of uneven passes.
+    Run("inputs-14b-14", "inputs", cap_gib=14, pins={"inputs_on_device": 20}, steps=2),
+    Run(
+        "inputs-7b-nf4",
+        "inputs",
+        shape="7b",
+        layers=14,
+        tokens=2048,
+        micro_batches=5,
+        pins={"inputs_on_device": 9, "quantization": Quantization.NF4},
+    ),
     Run("start", "start", cap_gib=8, pins=HOST, steps=1, from_files=True),
 )
 BARS = tuple(dict.fromkeys(run.bar for run in RUNS))

@@ -115,8 +115,8 @@ def _is_mapping(value: object) -> bool:
 
 def _nested(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
     known, tree = paths(kind), {}  # type: ignore[var-annotated]
-    for given, value in values.items():
-        name, value = (given, value) if given in known else of_today(given, value)
+    for given, own in values.items():
+        name, value = (given, own) if given in known else of_today(given, own)
         if name not in known:
             raise TypeError(f"{kind.__name__} has no field {given}")
         branch = tree

@@ -38,8 +38,7 @@ def layer_major_totals(
         one.boundary,
     )
     kept = settings.streaming.kept_inputs(layers)
-    # Inputs of the first layer, the last that backward reads: as many of them as `input_stays` leaves
-    # on the device, and the others.
+    # Inputs of the first layer, the last that backward reads: those that stay, and the others.
     first = max(0, ceil_div((passes + 1) * kept, layers) - 1)
     away = passes - first
     # Where something below the layers is trained, the first layer's input stays with its graph.

@@ -51,7 +51,7 @@ def test_a_slow_link_is_said_to_cost_time() -> None:
 
 
 def test_inputs_in_both_places_are_told_of_in_both_languages() -> None:
-    """Of 48 layers 12 keep the inputs of 16 rows of 1,024 tokens in fp16: the other 36 have 6 GB."""
+    """Of 48 layers 12 keep the inputs of 16 rows of 1,024 tokens in fp16: the others have 6 GB."""
     pins = Pins(streamed_layers=48, inputs_on_device=12)
     choice = choose(request("qwen2.5-14b", ELEVEN, length=1024, pins=pins))
     assert words(choice, RemarkKind.STREAMED_INPUTS) == (

@@ -96,7 +96,7 @@ def test_some_inputs_on_the_device_are_those_of_as_many_layers_and_one_that_come
 def test_bytes_lie_on_a_line_between_all_inputs_here_and_none(
     layers: int, passes: int, kept: int
 ) -> None:
-    """A layer more is one input of each pass more; all are what None is; the host has the others."""
+    """A layer more is an input of each pass more; all are what None is; the host has the others."""
     kept, model = min(kept, layers), replace(LLAMA, num_hidden_layers=layers)
     many = {"gradient_accumulation_steps": passes, "streamed_layers": layers}
     chosen = [changed(settings(each), **many) for each in (0, kept, layers, None)]
