@@ -30,6 +30,14 @@ def of_today(name: str, value: object) -> tuple[str, object]:
     return newer, values[value] if isinstance(value, bool) else value
 
 
+def with_fields_of_today(owner: Any, record: str) -> Any:
+    """What a file holds, in which a ``record`` of an older version has the fields of today."""
+    inner = owner.get(record) if isinstance(owner, dict) else None
+    if not isinstance(inner, dict):
+        return owner
+    return {**owner, record: dict(of_today(*each) for each in inner.items())}
+
+
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)

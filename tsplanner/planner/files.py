@@ -13,7 +13,7 @@ from typing import Any
 from memory_models.architecture import Role
 from memory_models.estimate import MOST_BYTES
 from memory_models.settings import paths
-from memory_models.settings.flat import nested_values, of_today
+from memory_models.settings.flat import nested_values, with_fields_of_today
 from tsplanner import __version__
 from tsplanner.errors import TsplannerError, quoted
 from tsplanner.folders.leftovers import remove_leftovers
@@ -235,11 +235,9 @@ def _with_streaming_of_today(owner: Any) -> Any:
     if not isinstance(owner, dict):
         return owner
     found = dict(owner)
-    hardware, others = owner.get("hardware"), owner.get("alternatives")
-    if isinstance(hardware, dict) and isinstance(hardware.get("streaming"), dict):
-        streaming = dict(of_today(*each) for each in hardware["streaming"].items())
-        found["hardware"] = {**hardware, "streaming": streaming}
-    if isinstance(others, list):
+    if "hardware" in owner:
+        found["hardware"] = with_fields_of_today(owner["hardware"], "streaming")
+    if isinstance(others := owner.get("alternatives"), list):
         found["alternatives"] = [_with_streaming_of_today(each) for each in others]
     return found
 
