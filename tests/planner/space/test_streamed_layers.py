@@ -9,7 +9,7 @@ import pytest
 
 from memory_models.settings import Quantization, changed
 from tests.support.rig import TURING
-from tests.support.toy_request import GIB, request
+from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, request, with_free
 from tsplanner.planner.compare import ranked
 from tsplanner.planner.evaluate import Evaluated, evaluate
 from tsplanner.planner.explain.reasons import Reason
@@ -40,6 +40,22 @@ def test_a_base_that_fits_is_not_streamed() -> None:
     """0.5B on the same card."""
     found = choose(request("qwen2.5-0.5b", ELEVEN))
     assert not any(each.hardware.streaming.streams for each in found.evaluated)
+
+
+def test_layers_leave_a_card_whose_room_makes_the_whole_base_slow() -> None:
+    """7B at 512 tokens on 16 GiB: whole it fits with micro-batches of 2, and 16 are twice as fast.
+
+    On 24 GiB the whole base has the micro-batch it needs, and no layer leaves.
+    """
+    asked = request("qwen2.5-7b", with_free(HOPPER, 16), length=512, packages=EVERY_PACKAGE)
+    streamed = choose(asked)
+    assert streamed.plan.verdict is Verdict.FITS
+    assert 0 < streamed.plan.hardware.streaming.streamed_layers < 28
+    whole = choose(replace(asked, pins=Pins(streamed_layers=0)))
+    assert whole.plan.verdict is Verdict.FITS
+    assert streamed.best.samples_per_second > 1.5 * whole.best.samples_per_second
+    roomy = choose(request("qwen2.5-7b", with_free(HOPPER, 24), length=512, packages=EVERY_PACKAGE))
+    assert not any(each.hardware.streaming.streams for each in roomy.evaluated)
 
 
 def test_one_streamed_layer_less_would_not_surely_fit() -> None:
