@@ -76,6 +76,12 @@ def check(
         raise ValueError(
             f"streamed_layers {streamed} is above the model's num_hidden_layers {layers}"
         )
+    inputs = settings.streaming.inputs_on_device or 0
+    if inputs > layers:
+        raise ValueError(
+            f"inputs_on_device {inputs} is above the model's num_hidden_layers {layers}: "
+            "leave it out for all of them"
+        )
     _check_recorded(architecture, settings)
     _check_liger(architecture, settings)
     _check_dtypes(settings)

@@ -32,7 +32,7 @@ LEARNING = (
 )
 PINS = (
     "--attention --checkpointed-layers --deepspeed --fsdp --fsdp-per-host --gradient-checkpointing "
-    "--host-checkpoints "
+    "--inputs-on-device "
     "--kernels --loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
     "--optimizer --passes-together --quantization --stream-from-files --streamed-layers "
     "--token-budget --upcast-unquantized --world-size --zero-stage"

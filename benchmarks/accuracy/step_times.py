@@ -106,7 +106,7 @@ def after_one_probe() -> list[float]:
     """Errors of the rest of each grid, once the planner's choice was probed."""
     found = []
     for grid, table in tables(sorted(FOLDER.glob(JUDGED))).items():
-        request = request_of(grid, PROBED_CAP_GIB)
+        request = request_of(grid, PROBED_CAP_GIB, compiler=False)
         chosen = choose(request).plan.hardware
         if chosen not in table:
             continue

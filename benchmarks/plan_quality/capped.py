@@ -59,7 +59,7 @@ Capped = dict[int, Table]
 
 def wanted(grid: Grid, table: Table, cap_gib: int) -> list[HardwareSettings]:
     """The choice of ``plan``, the probes of ``plan --probe`` and what they settle on."""
-    request = request_of(grid, cap_gib)
+    request = request_of(grid, cap_gib, compiler=False)
     try:
         found = [choose(request).plan.hardware]
     except NoPlanFits:
@@ -121,7 +121,7 @@ def report(paths: Sequence[Path]) -> None:
             best = best_speed(grids[grid], cap)
             if best is None:
                 best = max(speed(row) for row in table.values() if row["status"] == "ok")
-            request = request_of(grid, cap)
+            request = request_of(grid, cap, compiler=False)
             chosen = choose(request).plan.hardware
             evaluated, _ = evaluate_all(request)
 

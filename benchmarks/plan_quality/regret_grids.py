@@ -81,7 +81,10 @@ def card(cap_gib: int, *, compiler: bool = True) -> Machine:
 
 
 def request_of(grid: Grid, cap_gib: int, *, compiler: bool = True) -> PlanRequest:
-    """What the planner is asked; before compiled kernels it was asked without a ``compiler``."""
+    """What the planner is asked; before compiled kernels it was asked without a ``compiler``.
+
+    No layer was streamed then, either.
+    """
     source = read_model(grid.model)
     learning = from_flat(LearningSettings, finetuning_type=grid.method, cutoff_len=grid.length)
     settings = training_settings(learning, HardwareSettings(), 16)
@@ -101,7 +104,12 @@ def request_of(grid: Grid, cap_gib: int, *, compiler: bool = True) -> PlanReques
         learning=learning,
         # No grid has runs with checkpoints of some layers only, or with weights in files. Their
         # quantised bases were measured with the unquantised parts in fp32.
-        pins=Pins(checkpointed_layers=None, upcast_unquantized=True, stream_from_files=False),
+        pins=Pins(
+            checkpointed_layers=None,
+            upcast_unquantized=True,
+            stream_from_files=False,
+            **({} if compiler else {"streamed_layers": 0}),
+        ),
     )
 
 
@@ -183,10 +191,12 @@ Table = dict[HardwareSettings, dict[str, Any]]
 
 
 def tables(paths: Iterable[Path]) -> dict[Grid, Table]:
-    """What was measured, by grid and candidate, of the grids of which every case was run."""
+    """What was measured, by grid and candidate, of the grids of which a file has every case."""
     found: dict[Grid, Table] = {grid: {} for grid in GRIDS}
     cut_short: set[Grid] = set()
     for path in paths:
+        of_file: dict[Grid, Table] = {grid: {} for grid in GRIDS}
+        cut_here: set[Grid] = set()
         for row in json.loads(path.read_text())["cases"]:
             case = row["case"]
             settings = case_settings(case)
@@ -196,12 +206,15 @@ def tables(paths: Iterable[Path]) -> dict[Grid, Table]:
                 continue
             measured = row.get("measured", {})
             if not measured:
-                cut_short.add(grid)
+                cut_here.add(grid)
             # Files of today keep what a record does, by subject.
             measured = {**measured, **measured.get("memory", {}), **measured.get("timing", {})}
             if measured.get("status") in ("ok", "device_oom"):
-                found[grid][hardware] = measured
+                of_file[grid][hardware] = measured
+        for grid in GRIDS:
+            found[grid] |= of_file[grid] if grid not in cut_here else {}
+        cut_short |= cut_here
     for grid in GRIDS:
-        if grid in cut_short:
+        if grid in cut_short and not found[grid]:
             print(f"{grid.name:28s} left out: time was up before all of its cases had run")
-    return {grid: table for grid, table in found.items() if table and grid not in cut_short}
+    return {grid: table for grid, table in found.items() if table}

@@ -30,7 +30,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.training.adapters import decoder_layers
 from tsplanner.training.base_model.configuration import configuration_values
 from tsplanner.training.streaming.feed import WeightFeed
-from tsplanner.training.streaming.layer_inputs import HostInputs
+from tsplanner.training.streaming.layer_inputs import LayerInputs
 from tsplanner.training.streaming.layer_major import LayerMajor
 from tsplanner.training.streaming.regions import Region
 from tsplanner.training.streaming.slabs import Slab, plain_homes
@@ -74,7 +74,7 @@ def streamed(model: Any, trained: Any) -> LayerMajor:
         slabs[index] = Slab(plain_homes(own), CPU)
         slabs[index].adopt(Region(slabs[index].size, lock=False))
     stack = model.get_submodule(prefix.rpartition(".")[0])
-    return LayerMajor(trained, list(layers), stack, WeightFeed(slabs, CPU), HostInputs(CPU))
+    return LayerMajor(trained, list(layers), stack, WeightFeed(slabs, CPU), LayerInputs(CPU, 0))
 
 
 def gradients(model: Any) -> dict[str, Tensor]:

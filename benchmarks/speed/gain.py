@@ -7,7 +7,8 @@ kernels. Both at effective batch 16, LoRA of rank 8 on all linears, one H200; fr
 measurements/steps_h200_2026-11-23.json (fused kernels) and gain_h200_2026-11-30.json (compiled
 ones). A rate is of the fastest step behind the warm-up: the usual script waits for the host, whose
 other work only slows it down. The share of the peak counts 4 operations a weight and token (a
-frozen weight has no gradient) against the matrix rate that the GPU reached in a product of 8192^3.
+frozen weight has no gradient) against the matrix rate that the GPU reached in a product of 8192^3. Last comes an NF4 base in the plan's settings
+beside the same base in the build of 2026-11-23, both timed in one call.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ FILES = {"steps_h200_2026-11-23.json": False, "gain_h200_2026-11-30.json": True}
 PEAK_FLOPS = 786e12
 """bf16 product of 8192^3 on the same kind of GPU, 30 in a row (2026-11-22)."""
 H200_GIB = 139
+NF4, OLD_NF4 = "gain_2_h200_2026-11-30.json", "old_nf4_2_h200_2026-11-30.json"
+NF4_BAR = 1.6
 BARS = {("qwen3-8b", 512): 14.0, ("qwen3-8b", 2048): 2.2, ("qwen2.5-14b", 4096): 1.7}
 
 
@@ -54,6 +57,20 @@ def main() -> None:
         print(name)
         for (model, length), bar in BARS.items():
             print(line(rows, Grid(model, length), bar, compiler=compiler))
+    old, new = (fastest_nf4(name) for name in (OLD_NF4, NF4))
+    print(
+        f"{NF4}\n  qwen3-8b at 2048, NF4: {old:,.0f} -> {new:,.0f} tokens/s, {new / old:.2f}x (bar {NF4_BAR})"
+    )
+
+
+def fastest_nf4(name: str) -> float:
+    """Tokens per second of the fastest NF4 row of a file."""
+    rows = json.loads((MEASUREMENTS / name).read_text())["cases"]
+    return max(
+        tokens_per_second(row)
+        for row in rows
+        if row["case"].get("quantization") == "nf4" and row["measured"]["status"] == "ok"
+    )
 
 
 def line(rows: list[dict[str, Any]], grid: Grid, bar: float, *, compiler: bool) -> str:

@@ -5,7 +5,7 @@
     python benchmarks/speed/streaming.py --bar speed --tiny --output DIR   the same runs on a CPU
 
 The runs are those of ``streaming_runs.py``, and ``streaming_judged.py`` holds them against the bars:
-speed, zero3, large, bytes, link, link-7b, link-8b, losses and start. Every run is foretold before the first one starts
+speed, zero3, large, bytes, link, link-7b, link-8b, inputs, losses and start. Every run is foretold before the first one starts
 (DIR/foretold.json), and then made as ``tsplanner probe`` makes it, in a process of its own, with the
 allocator capped where the run has a cap. DIR/streaming.json holds both. A link is slowed down by
 real sleeps (``usleep``) behind every copy of a layer's piece, on the stream of the copies; copies of

@@ -123,6 +123,7 @@ JUDGED: Mapping[str, Callable[[Rows], list[str]]] = {
     "link": _link,
     "link-7b": _link,
     "link-8b": _link,
+    "inputs": _bytes,
     "losses": _losses,
     "start": _start,
 }

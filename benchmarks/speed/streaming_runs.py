@@ -32,7 +32,7 @@ SHAPES = {
     "72b": "qwen2.5-72b",
 }
 ON_GPU = {"streamed_layers": 0, "zero_stage": 0}
-HOST, DEVICE = {"host_checkpoints": True}, {"host_checkpoints": False}
+HOST, DEVICE = {"inputs_on_device": 0}, {"inputs_on_device": None}
 FP16 = {"model_dtype": Dtype.FP16}
 FP8 = {"quantization": Quantization.FP8}
 
@@ -144,6 +144,18 @@ RUNS: tuple[Run, ...] = (
             from_files=True,
         )
         for name, pins in (("losses-resident", ON_GPU), ("losses-streamed", HOST))
+    ),
+    # Some inputs stay: as many as the cap surely has room for beside two layers' weights, and an
+    # uneven share of uneven passes.
+    Run("inputs-14b-14", "inputs", cap_gib=14, pins={"inputs_on_device": 20}, steps=2),
+    Run(
+        "inputs-7b-nf4",
+        "inputs",
+        shape="7b",
+        layers=14,
+        tokens=2048,
+        micro_batches=5,
+        pins={"inputs_on_device": 9, "quantization": Quantization.NF4},
     ),
     Run("start", "start", cap_gib=8, pins=HOST, steps=1, from_files=True),
 )

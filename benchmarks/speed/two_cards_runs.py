@@ -224,7 +224,7 @@ def _streamed() -> Run:
         pins={
             "world_size": 2,
             "streamed_layers": 48,
-            "host_checkpoints": True,
+            "inputs_on_device": 0,
             "quantization": None,
             "gradient_checkpointing": True,
             "checkpointed_layers": None,

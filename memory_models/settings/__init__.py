@@ -31,7 +31,7 @@ from memory_models.settings.records import (
     Sharding,
     at_least_one,
 )
-from memory_models.settings.streaming import Streaming, resident_layers
+from memory_models.settings.streaming import Streaming, input_stays, resident_layers
 from memory_models.settings.training import TrainingSettings, effective_settings
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "field_types",
     "flat",
     "from_flat",
+    "input_stays",
     "paths",
     "resident_layers",
 ]

@@ -15,6 +15,27 @@ Composed = TypeVar("Composed")
 
 RENAMED = {"kernels": "decoder_kernels", "packed_ranks": "adapter_ranks"}
 """Field names of version 0.1, each with the name of the field that replaced it."""
+REPLACED: dict[str, tuple[str, Mapping[object, object]]] = {
+    "host_checkpoints": ("inputs_on_device", {True: 0, False: None}),
+}
+"""Fields that have another name and other values today, by their older ones."""
+
+
+def of_today(name: str, value: object) -> tuple[str, object]:
+    """A field of an older version, with its value, as the field that took its place."""
+    name = RENAMED.get(name, name)
+    if name not in REPLACED:
+        return name, value
+    newer, values = REPLACED[name]
+    return newer, values[value] if isinstance(value, bool) else value
+
+
+def with_fields_of_today(owner: Any, record: str) -> Any:
+    """What a file holds, in which a ``record`` of an older version has the fields of today."""
+    inner = owner.get(record) if isinstance(owner, dict) else None
+    if not isinstance(inner, dict):
+        return owner
+    return {**owner, record: dict(of_today(*each) for each in inner.items())}
 
 
 @cache
@@ -102,8 +123,8 @@ def _is_mapping(value: object) -> bool:
 
 def _nested(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
     known, tree = paths(kind), {}  # type: ignore[var-annotated]
-    for given, value in values.items():
-        name = given if given in known else RENAMED.get(given, given)
+    for given, own in values.items():
+        name, value = (given, own) if given in known else of_today(given, own)
         if name not in known:
             raise TypeError(f"{kind.__name__} has no field {given}")
         branch = tree

@@ -23,8 +23,9 @@ class Streaming:
 
     A number for every process of a machine, in the order of its GPUs, where the numbers differ.
     """
-    host_checkpoints: bool = False
-    """The layers' inputs wait for backward in host memory, and not on the device."""
+    inputs_on_device: int | None = None
+    """As many layer inputs as so many layers have wait for backward on the device, and the others
+    in host memory; None: all of them."""
     stream_from_files: bool = False
     """The weights stay in the model's files and are read anew each time they come; the host holds
     two layers of them."""
@@ -48,9 +49,18 @@ class Streaming:
             raise ValueError(
                 f"streamed_layers {self.words}: every process streams 1 layer or more, or none does"
             )
-        for name in ("host_checkpoints", "stream_from_files", "passes_together"):
-            if getattr(self, name) and not self.streamed_layers:
+        given = {
+            "inputs_on_device": self.sends_inputs,
+            "stream_from_files": self.stream_from_files,
+            "passes_together": self.passes_together,
+        }
+        for name, needs_layers in given.items():
+            if needs_layers and not self.streamed_layers:
                 raise ValueError(f"{name} needs streamed_layers of 1 or more")
+        if not 0 <= (self.inputs_on_device or 0) <= LARGEST_COUNT:
+            raise ValueError(
+                f"inputs_on_device must be from 0 to {LARGEST_COUNT}, not {self.inputs_on_device}"
+            )
         if self.passes_together is not None:
             at_least_one(self, "passes_together")
 
@@ -62,6 +72,15 @@ class Streaming:
     def streams(self) -> bool:
         """Whether any layer is in host memory."""
         return self.most > 0
+
+    @property
+    def sends_inputs(self) -> bool:
+        """Whether inputs of layers may wait in host memory."""
+        return self.inputs_on_device is not None
+
+    def kept_inputs(self, layers: int) -> int:
+        """How many of so many ``layers`` have as many inputs as wait on the device."""
+        return layers if self.inputs_on_device is None else min(self.inputs_on_device, layers)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -117,3 +136,13 @@ def resident_layers(layers: int, streamed: int) -> frozenset[int]:
     """
     kept = layers - streamed
     return frozenset(place * layers // kept for place in range(kept)) if kept > 0 else frozenset()
+
+
+def input_stays(place: int, kept: int, layers: int) -> bool:
+    """Whether a layer's input of one pass waits on the device; ``place``: in the order of backward.
+
+    Of the inputs of all ``layers``, as many as ``kept`` layers have: spread evenly over layers and
+    passes, so that the link has as much to bring beside every layer, and the first that backward
+    reads is one of them.
+    """
+    return place * kept % layers < kept

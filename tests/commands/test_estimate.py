@@ -28,7 +28,7 @@ EVERY_KEY: dict[str, list[object]] = {
     "quantization": [None, "int8", "nf4", "nf4-dq", "fp8", "w8a8"],
     "sequence_length": [1, 32768],
     "streamed_layers": [0, 2],
-    "host_checkpoints": [False],
+    "inputs_on_device": [None],
     "stream_from_files": [False],
     "passes_together": [None],
     "series_patches": [0, 16],

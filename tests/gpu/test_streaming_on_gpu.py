@@ -30,8 +30,10 @@ def test_a_locked_region_is_pinned_memory_to_torch() -> None:
 
 
 @pytest.mark.parametrize("dtype", [Dtype.BF16, Dtype.FP16])
-@pytest.mark.parametrize("on_host", [False, True])
-def test_every_step_is_that_of_a_resident_base(tmp_path: Path, dtype: Dtype, on_host: bool) -> None:
+@pytest.mark.parametrize("inputs", [None, 0, 1])
+def test_every_step_is_that_of_a_resident_base(
+    tmp_path: Path, dtype: Dtype, inputs: int | None
+) -> None:
     """In half precision, fp16 with its loss scale; four micro-batches, dropout and all."""
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1, lora_dropout=0.1)
     resident = tiny.with_hardware(
@@ -45,7 +47,7 @@ def test_every_step_is_that_of_a_resident_base(tmp_path: Path, dtype: Dtype, on_
         gradient_checkpointing=True,
     )
     expected, _ = trained(resident, tmp_path / "resident")
-    streamed = tiny.with_hardware(resident, streamed_layers=3, host_checkpoints=on_host)
+    streamed = tiny.with_hardware(resident, streamed_layers=3, inputs_on_device=inputs)
     found, _ = trained(streamed, tmp_path / "streamed")
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, rel=2e-3)
@@ -73,7 +75,7 @@ def test_a_quantised_base_is_streamed_as_it_is_packed(
     )
     expected, _ = trained(resident, tmp_path / "resident")
     streamed = tiny.with_hardware(
-        resident, streamed_layers=2, host_checkpoints=True, stream_from_files=files
+        resident, streamed_layers=2, inputs_on_device=0, stream_from_files=files
     )
     found, _ = trained(streamed, tmp_path / "streamed")
     for one, other in zip(found, expected, strict=True):

@@ -16,7 +16,7 @@ from tests.support.rig import TURING
 from tests.support.toy_request import request
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import preset_folder
-from tsplanner.planner.explain.reasons import Reason
+from tsplanner.planner.explain.reasons import Explanation, Reason
 from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.files import (
     find_plan,
@@ -28,7 +28,7 @@ from tsplanner.planner.files import (
     read_plan,
     write_plan,
 )
-from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
+from tsplanner.planner.plan import SCHEMA_VERSION, Alternative, Corrections, Plan
 from tsplanner.planner.rank import choose
 
 
@@ -365,6 +365,30 @@ def test_a_plan_of_a_bare_config_file_names_that_file(plan: Plan, tmp_path: Path
     assert named == str(tmp_path / "small.json")
 
 
+@pytest.mark.parametrize(("on_host", "inputs"), [(True, 0), (False, None)])
+def test_a_plan_from_before_inputs_were_counted_reads_as_it_was(
+    tmp_path: Path, plan: Plan, on_host: bool, inputs: int | None
+) -> None:
+    """In the plan itself and in its alternatives a place stands for the number that it is today."""
+    hardware = changed(plan.hardware, streamed_layers=4, inputs_on_device=inputs)
+    other = Alternative(
+        hardware=hardware,
+        verdict=plan.verdict,
+        process_bytes=plan.memory.process_bytes,
+        relative_speed=0.9,
+        explanation=Explanation(reason=Reason.MORE_COMPLEX),
+    )
+    streamed = replace(plan, hardware=hardware, alternatives=(other,))
+    path = write_plan(streamed, tmp_path / "plan.json")
+    document = json.loads(path.read_text())
+    for each in (document, *document["alternatives"]):
+        streaming = each["hardware"]["streaming"]
+        del streaming["inputs_on_device"]
+        streaming["host_checkpoints"] = on_host
+    path.write_text(json.dumps(document))
+    assert read_plan(path) == streamed
+
+
 def test_one_number_of_streamed_layers_is_a_number_and_several_are_a_list(
     tmp_path: Path, plan: Plan
 ) -> None:
@@ -375,7 +399,7 @@ def test_one_number_of_streamed_layers_is_a_number_and_several_are_a_list(
         streaming = json.loads(path.read_text())["hardware"]["streaming"]
         assert streaming == {
             "streamed_layers": written,
-            "host_checkpoints": streamed.hardware.streaming.host_checkpoints,
+            "inputs_on_device": streamed.hardware.streaming.inputs_on_device,
             "stream_from_files": False,
             "passes_together": None,
         }

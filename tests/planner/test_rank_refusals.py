@@ -64,8 +64,8 @@ def test_pins_that_exclude_each_other_are_named_and_no_others(pins: Pins, words:
     [
         (Pins(passes_together=2), "No plan for this machine has --passes-together 2: leave it out"),
         (
-            Pins(host_checkpoints=True),
-            "No plan for this machine has --host-checkpoints on: leave it out",
+            Pins(inputs_on_device=0),
+            "No plan for this machine has --inputs-on-device 0: leave it out",
         ),
     ],
 )
@@ -77,9 +77,9 @@ def test_one_pin_that_no_plan_has_excludes_nothing_but_itself(pins: Pins, words:
 
 def test_what_only_streamed_layers_have_orders_them() -> None:
     """A base that would fit is streamed where its layers' inputs are to wait on the host."""
-    plan = choose(request("qwen2.5-0.5b", HOPPER, pins=Pins(host_checkpoints=True))).plan
+    plan = choose(request("qwen2.5-0.5b", HOPPER, pins=Pins(inputs_on_device=0))).plan
     assert plan.hardware.streaming.streams
-    assert plan.hardware.streaming.host_checkpoints
+    assert plan.hardware.streaming.inputs_on_device == 0
 
 
 def test_all_that_refuses_every_candidate_is_told_at_once() -> None:

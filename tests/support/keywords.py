@@ -50,6 +50,7 @@ TYPES: dict[Callable[..., object] | type | None, str] = {
     values.path: PATH_TYPE,
     values.path_text: PATH_TYPE,
     values.layers: "int | str",
+    values.inputs: "int | str",
     values.memory_size: "str | float",
     values.targets: "str | Sequence[str]",
     values.saved_modules: "str | Sequence[str]",

@@ -20,7 +20,7 @@ from tsplanner.throughput.step_time import StepTime
 
 MODEL = read_model("qwen2.5-14b").architecture
 STREAMED = from_flat(
-    TrainingSettings, streamed_layers=48, host_checkpoints=True, gradient_accumulation_steps=8
+    TrainingSettings, streamed_layers=48, inputs_on_device=0, gradient_accumulation_steps=8
 )
 
 
@@ -79,6 +79,16 @@ def test_weights_cross_at_the_rate_of_locked_memory() -> None:
     assert 2 * found.weights == pytest.approx(crossing_bytes(MODEL, STREAMED.states) / 10.44e9)
     assert found.inputs == pytest.approx(48 * 8 * 2048 * 5120 * 2 / 10.44e9)
     assert link_time(MODEL, TrainingSettings(), rates) == LinkTime()
+
+
+def test_inputs_that_stay_on_the_device_cross_nothing() -> None:
+    """Of 48 layers 12 keep theirs: three quarters cross, and weights as before."""
+    rates = rates_of(machine(TURING))
+    whole = link_time(MODEL, STREAMED, rates)
+    some = link_time(MODEL, changed(STREAMED, inputs_on_device=12), rates)
+    assert some.inputs == pytest.approx(0.75 * whole.inputs)
+    assert some.weights == whole.weights
+    assert link_time(MODEL, changed(STREAMED, inputs_on_device=None), rates).inputs == 0
 
 
 def test_a_shared_out_base_crosses_between_the_gpus_twice_per_pass() -> None:

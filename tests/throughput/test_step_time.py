@@ -8,6 +8,7 @@ import pytest
 
 from memory_models.memory_traffic import forward_traffic
 from memory_models.settings import (
+    DecoderKernels,
     FinetuningType,
     LossKernel,
     Quantization,
@@ -32,6 +33,17 @@ def test_a_step_is_work_or_its_issuing_and_then_what_does_not_overlap() -> None:
     assert replace(parts, launch=5).seconds == pytest.approx(3 + 5 * 2 ** (1 / 8))
     assert replace(parts, launch=4, overlaps=False).seconds == 12
     assert replace(parts, launch=10).bottleneck == "kernel launches of small batches"
+
+
+def test_compiled_kernels_take_no_part_behind_norms_in_fp32() -> None:
+    """As PEFT casts them for an NF4 base: the step is that of the fused kernels' traffic."""
+    rates = rates_of(machine(HOPPER))
+    cast = changed(PLAIN, quantization=Quantization.NF4, decoder_kernels=DecoderKernels.COMPILED)
+    assert cast.base.upcasts
+    without = changed(cast, upcast_unquantized=False)
+    slow, quick = (step_time(MODEL, each, rates) for each in (cast, without))
+    assert quick.matrix == pytest.approx(rates.compiled.matrix * slow.matrix)
+    assert quick.memory < 0.6 * slow.memory
 
 
 def test_8_bit_products_take_the_time_of_the_half_precision_ones_over_their_rate() -> None:

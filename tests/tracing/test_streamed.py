@@ -27,7 +27,9 @@ TOLERANCE = 0.005
 LENGTH = 1536
 """Tokens of a row. The small models' products in the MLP take 16.5 MiB of them, of whose blocks the
 allocator splits the rest off; of 11 MiB it does not, which a formula per layer leaves out."""
-HOST = {"host_checkpoints": True}
+HOST = {"inputs_on_device": 0}
+SOME = {"inputs_on_device": 1}
+"""Of four layers, or three."""
 FUSED = {"loss_kernel": LossKernel.FUSED, "kernels": DecoderKernels.FUSED}
 PACKED: dict[str, dict[str, Any]] = {
     form.value: {"quantization": form, "upcast_unquantized": False} for form in Quantization
@@ -37,6 +39,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"streamed_layers": 2, "gradient_accumulation_steps": 4, **HOST, **FUSED}),
     ("qwen3", {"streamed_layers": 4, "gradient_accumulation_steps": 8, **FUSED}),
     ("qwen3", {"streamed_layers": 4, "gradient_accumulation_steps": 8, **FUSED, **HOST}),
+    ("qwen3", {"streamed_layers": 4, "gradient_accumulation_steps": 8, **FUSED, **SOME}),
     ("gpt_neox", {"streamed_layers": 3, "gradient_accumulation_steps": 2}),
     ("gemma3", {"streamed_layers": 3, "gradient_accumulation_steps": 3, **HOST}),
     *(
@@ -104,7 +107,7 @@ def test_formula_and_trace_agree_where_one_input_is_a_large_share() -> None:
             **({} if form is None else PACKED[form]),
             **host,
         }
-        for layers, passes, host in ((4, 4, HOST), (2, 2, {}))
+        for layers, passes, host in ((4, 4, HOST), (2, 2, {}), (4, 4, {"inputs_on_device": 2}))
         for kernels, forms in (
             (DecoderKernels.REFERENCE, (None, "fp8", "w8a8")),
             (DecoderKernels.FUSED, (None, "nf4", "int8")),

@@ -72,7 +72,7 @@ class PlanKeywords(TypedDict, total=False):
     offload_optimizer: bool | None
     offload_param: bool | None
     streamed_layers: int | Sequence[int] | None
-    host_checkpoints: bool | None
+    inputs_on_device: int | str | None
     stream_from_files: bool | None
     passes_together: int | None
     deepspeed: str | os.PathLike[str] | None
@@ -120,7 +120,7 @@ class EstimateKeywords(TypedDict, total=False):
     checkpointed_layers: int | None
     token_budget: int | None
     streamed_layers: int | Sequence[int] | None
-    host_checkpoints: bool | None
+    inputs_on_device: int | str | None
     stream_from_files: bool | None
     passes_together: int | None
     cutoff_len: int | None

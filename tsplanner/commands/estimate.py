@@ -23,9 +23,11 @@ from memory_models.units import format_gib
 from tsplanner.commands.inputs.learning_flags import METAVARS
 from tsplanner.commands.inputs.options import Added
 from tsplanner.commands.inputs.values import (
+    ALL,
     NONE,
     Method,
     counts,
+    inputs,
     method,
     names,
     path_text,
@@ -60,12 +62,15 @@ NAMED = {
     "modules_to_save": saved_modules,
     "rank_pattern": ranks,
     "streamed_layers": counts,
+    "inputs_on_device": inputs,
 }
-"""Keys that take several values, joined by commas."""
+"""Keys whose values are read in their own way, such as several joined by commas."""
 ALIASES = {"sequence_length": ["--sequence-length"], "device": ["--device"]}
 """What a case calls the same."""
 FLAGS = {"decoder_kernels": "kernels", "sequence_length": "cutoff-len", "device": "gpus"}
 """Flags that have another name than the field they set: that of the other verbs."""
+SHOWN = {"inputs_on_device": ALL}
+"""What stands for a default of None, where it is not "none"."""
 WORDS = {
     **SETTINGS,
     "model": "folder, config.json, preset or hub id [required, or --cases]",
@@ -86,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = flat(TrainingSettings())
     for key, kind in case_keys().items():
         flag = f"--{FLAGS.get(key, key).replace('_', '-')}"
-        default = f" [{_shown(defaults[key])}]" if key in defaults else ""
+        default = f" [{SHOWN.get(key) or _shown(defaults[key])}]" if key in defaults else ""
         words = {"help": f"{WORDS[key]}{default}", **_flag(key, kind)}
         parser.add_argument(flag, *ALIASES.get(key, ()), dest=key, **words)  # type: ignore[arg-type]
     parser.add_argument(
@@ -163,8 +168,8 @@ def from_arguments(options: argparse.Namespace) -> int:
 def given_values(options: argparse.Namespace) -> dict[str, object]:
     """The keys of a case that were given, with their values."""
     given = {key: getattr(options, key) for key in case_keys() if getattr(options, key) is not None}
-    for key in ("autocast", "quantization"):
-        if given.get(key) in (NULLABLE, NONE):
+    for key in ("autocast", "quantization", "inputs_on_device"):
+        if given.get(key) in (NULLABLE, NONE, ALL):
             given[key] = None
     for key in NAMED:
         if isinstance(given.get(key), tuple):

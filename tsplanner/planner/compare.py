@@ -95,7 +95,7 @@ def complexity_key(found: Evaluated) -> tuple[int, ...]:
         + hardware.sharding.offload_param
         + hardware.sharding.offload_optimizer
         + hardware.streaming.streams
-        + hardware.streaming.host_checkpoints
+        + hardware.streaming.sends_inputs
         + (hardware.sharding.nodes > 1),
         hardware.sharding.world_size + (hardware.kernels.attention is not Attention.SDPA),
         hardware.batch.is_packed,

@@ -116,7 +116,7 @@ def evaluate(
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    settings = _longest_step(request, hardware)
+    settings = longest_step(request, hardware)
     tightest = max(_processes(request, hardware, settings, replay=replay), key=_tightness)
     verdict, explanation = _judge(
         request, tightest.memory, tightest.free_bytes, on_cpu=request.on_cpu
@@ -147,7 +147,7 @@ def processes(request: PlanRequest, hardware: HardwareSettings) -> list[ProcessN
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    return list(_processes(request, hardware, _longest_step(request, hardware)))
+    return list(_processes(request, hardware, longest_step(request, hardware)))
 
 
 def tightest_process(request: PlanRequest, hardware: HardwareSettings) -> int:
@@ -194,7 +194,8 @@ def _processes(
             yield ProcessNeeds(process=place, memory=memory, free_bytes=device.free_bytes)
 
 
-def _longest_step(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
+def longest_step(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
+    """The training settings of the step that a candidate's memory is sized for."""
     reads_series = request.architecture.encoder is not None
     return step_settings(request.learning, hardware, request.dataset, reads_series=reads_series)
 

@@ -13,7 +13,7 @@ from typing import Any
 from memory_models.architecture import Role
 from memory_models.estimate import MOST_BYTES
 from memory_models.settings import paths
-from memory_models.settings.flat import nested_values
+from memory_models.settings.flat import nested_values, with_fields_of_today
 from tsplanner import __version__
 from tsplanner.errors import TsplannerError, quoted
 from tsplanner.folders.leftovers import remove_leftovers
@@ -151,7 +151,7 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
     import msgspec
 
     try:
-        plan = msgspec.convert(document, Plan)
+        plan = msgspec.convert(_with_streaming_of_today(document), Plan)
         _check(plan)
     except (msgspec.ValidationError, ValueError) as error:
         raise TsplannerError(f"{path} is not a valid plan: {error!s:.300}; plan again.") from error
@@ -228,6 +228,18 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
         "hardware": nested_values(HardwareSettings, document["hardware"]),
         "corrections": factors,
     }
+
+
+def _with_streaming_of_today(owner: Any) -> Any:
+    """A plan or an alternative whose settings of streamed layers have the fields of today."""
+    if not isinstance(owner, dict):
+        return owner
+    found = dict(owner)
+    if "hardware" in owner:
+        found["hardware"] = with_fields_of_today(owner["hardware"], "streaming")
+    if isinstance(others := owner.get("alternatives"), list):
+        found["alternatives"] = [_with_streaming_of_today(each) for each in others]
+    return found
 
 
 def find_plan(path: Path | None, saves: Path) -> tuple[Plan, Path]:

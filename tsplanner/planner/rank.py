@@ -44,6 +44,8 @@ from tsplanner.planner.space.rules import SHOWN, asked_for, deciding, refusal, w
 from tsplanner.planner.space.streamed_layers import fewest_streamed, with_fewest
 from tsplanner.planner.suggestions import FitSuggestion, fit_suggestions
 
+WORTH_STREAMING = 0.05
+"""Plans that fit whole are slow for want of room if more room makes others faster by this share."""
 MOST_REPLAYED = 3
 """Faster plans that look tight, and slower ones that look sure, whose steps are replayed."""
 BATCH_SETTINGS = frozenset({"world_size", "micro_batch_size"})
@@ -178,11 +180,11 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
         if last_resort is _stays_in_files and any(map(_may_run, evaluated)):
             break
         wave = [found for found in allowed if _resort(found) is last_resort]
-        if last_resort is not None and any(
-            # What rounds more than is needed is no reason to leave out what does not.
-            _is_easy(found) and quality_risk(found.hardware) == least
-            for found in evaluated
-        ):
+        # What rounds more than is needed is no reason to leave out what does not.
+        exact = [found for found in evaluated if quality_risk(found.hardware) == least]
+        easy = [found for found in exact if _is_easy(found)]
+        helps = last_resort is _streams and bool(easy) and _held_back(easy, exact)
+        if last_resort is not None and easy and not helps:
             break
         estimate = partial(evaluate, request)
         evaluated += with_fewest(request, _evaluate(request, wave, problems), estimate)
@@ -216,16 +218,35 @@ def _resort(hardware: HardwareSettings) -> Callable[[HardwareSettings], bool] | 
     return next((test for test in tests if test(hardware)), None)
 
 
-def _is_easy(found: Evaluated) -> bool:
-    """Whether a plan fits with its base whole on every GPU: then no other kind is needed."""
-    sharding = found.hardware.sharding
-    whole = (
-        not found.hardware.streaming.streams
+def _is_whole(hardware: HardwareSettings) -> bool:
+    """Whether every GPU has the whole base, and nothing is offloaded."""
+    sharding = hardware.sharding
+    return (
+        not hardware.streaming.streams
         and sharding.zero_stage < 3
         and not sharding.shards_base
         and not sharding.offload_optimizer
     )
-    return whole and found.verdict is Verdict.FITS
+
+
+def _is_easy(found: Evaluated) -> bool:
+    """Whether a plan fits with its base whole on every GPU: then no other kind is needed."""
+    return _is_whole(found.hardware) and found.verdict is Verdict.FITS
+
+
+def _held_back(easy: Sequence[Evaluated], all_exact: Sequence[Evaluated]) -> bool:
+    """Whether plans that fit are slow for want of memory: layers that leave would make room.
+
+    Streamed layers keep their inputs alone, so they are no faster than checkpoints with the base
+    whole and all the memory that these ask for.
+    """
+    best = max(found.samples_per_second for found in easy)
+    roomy = [
+        found.samples_per_second
+        for found in all_exact
+        if found.hardware.batch.gradient_checkpointing and _is_whole(found.hardware)
+    ]
+    return best < (1 - WORTH_STREAMING) * max(roomy, default=0.0)
 
 
 def _with_some_layers(request: PlanRequest, evaluated: Sequence[Evaluated]) -> list[Evaluated]:
@@ -324,7 +345,12 @@ def _settled(
         ),
     )
     sure = [other for other in ordered if other.verdict is Verdict.FITS and other is not best]
-    tight = [other for other in ordered if other.verdict is Verdict.TIGHT]
+    # No replay knows streamed layers, so that theirs would say nothing new.
+    tight = [
+        other
+        for other in ordered
+        if other.verdict is Verdict.TIGHT and not other.hardware.streaming.streams
+    ]
     better = [other for other in tight if outranks(other, best, allow_rounding=allowed)]
     # The fastest may all be too large; the smallest one still spares a rounding that is not needed.
     smallest = sorted(better, key=lambda other: other.memory.process_bytes.upper)[:1]

@@ -262,8 +262,12 @@ def beside_gathers(architecture: Architecture, settings: TrainingSettings, rates
 def compiled_shares(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> CompiledShares:
-    """What compiled kernels leave of the seconds, where they take the linears of a layer."""
+    """What compiled kernels leave of the seconds, where they take the linears of a layer.
+
+    Behind norms in fp32, as PEFT casts them, the rows are in fp32, which most of them leave alone.
+    """
     compiled = settings.kernels.decoder_kernels is DecoderKernels.COMPILED
+    compiled = compiled and not settings.base.upcasts
     whole = compiled and mlp_groups(architecture, settings.method)
     return rates.compiled if whole else UNCHANGED
 

@@ -15,7 +15,7 @@ from tsplanner.tracing.fake_cuda.storages import Kind, StorageLog
 from tsplanner.tracing.model import is_adapter
 from tsplanner.training.adapters import decoder_layers
 from tsplanner.training.streaming.feed import WeightFeed
-from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
+from tsplanner.training.streaming.layer_inputs import LayerInputs
 from tsplanner.training.streaming.layer_major import LayerMajor
 from tsplanner.training.streaming.slabs import Home, Place, Slab, plain_homes
 
@@ -32,7 +32,7 @@ class _Slab(Slab):
         return without_values(shown)
 
 
-class _Inputs(HostInputs):
+class _Inputs(LayerInputs):
     def taken(self, size: int) -> Tensor:
         return _untraced(size)
 
@@ -75,7 +75,7 @@ def layer_major(model: Any, streaming: Streaming, storages: StorageLog) -> Layer
         list(layers),
         base.get_submodule(prefix.rpartition(".")[0]),
         feed,
-        _Inputs(CPU) if streaming.host_checkpoints else DeviceInputs(),
+        _Inputs(CPU, streaming.inputs_on_device),
     )
     # The state of random numbers is no memory of the device.
     found.random = False

@@ -9,13 +9,19 @@ from memory_models.activations.encoder import trains_encoder
 from memory_models.activations.layers import LayerTotals
 from memory_models.architecture import Architecture
 from memory_models.rounding import block_bytes
-from memory_models.settings import DecoderKernels, Quantization, TrainingSettings
+from memory_models.settings import (
+    DecoderKernels,
+    Quantization,
+    TrainingSettings,
+    input_stays,
+)
 from memory_models.states.layer_inputs import (
     boundary_bytes,
     int8_input_bytes,
     int8_streamed_bytes,
 )
 from memory_models.states.precision import precision
+from memory_models.units import ceil_div
 
 
 def layer_major_totals(
@@ -31,22 +37,26 @@ def layer_major_totals(
         settings.passes_together,
         one.boundary,
     )
-    on_host = settings.streaming.host_checkpoints
+    kept = settings.streaming.kept_inputs(layers)
+    # Inputs of the first layer, the last that backward reads: those that stay, and the others.
+    first = max(0, ceil_div((passes + 1) * kept, layers) - 1)
+    away = passes - first
     # Where something below the layers is trained, the first layer's input stays with its graph.
-    entry = passes * b if on_host and trains_encoder(architecture, settings.method) else 0
-    # In backward one input is read while the next one comes back.
-    inputs = b if on_host else layers * passes * b
+    entry = away * b if trains_encoder(architecture, settings.method) else 0
+    # One input comes back from the host while another one is read, which came as well or was here.
+    coming = b if kept < layers else 0
+    read = 1 if input_stays((layers - 1) * passes, kept, layers) else 2
     # Below all other layers, only the inputs of the first one are left.
-    below = passes if on_host else 2 * passes - 2
+    below = first + passes - 2 + min(away, read)
     int8 = int8_input_bytes(architecture, settings) - int8_streamed_bytes(architecture, settings)
     result = _result_bytes(settings, b)
     return one._replace(
         backward=one.backward - int8 + result,
         first_backward=one.first_backward - int8 + result,
-        all_kept=inputs + passes * b + entry,
+        all_kept=kept * passes * b + coming + passes * b + entry,
         # The gradient of the pass at work belongs to the layer's program, and the input that the
         # layer reads is its ``boundary``.
-        last_kept=b if on_host else 2 * b,
+        last_kept=2 * b if kept else b,
         below_trained=below * b + entry,
     )
 
@@ -79,8 +89,9 @@ def tables_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
 
 
 def host_input_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of all layer inputs of a step in host memory, of one process."""
-    if not settings.streaming.host_checkpoints:
+    """Bytes of the layer inputs of a step that wait in host memory, of one process."""
+    if not settings.streaming.sends_inputs:
         return 0
-    inputs = architecture.num_hidden_layers * settings.passes_together
+    layers = architecture.num_hidden_layers
+    inputs = (layers - settings.streaming.kept_inputs(layers)) * settings.passes_together
     return inputs * boundary_bytes(architecture, settings)

@@ -36,6 +36,9 @@ def ours(line: str) -> str:
         ),
         ("--torch_dtype auto --use_dora", "--finetuning-type dora"),
         ("--use_gradient_checkpointing unsloth", "--gradient-checkpointing on"),
+        # What was a place is a number today, and its ends are the places.
+        ("--host-checkpoints on", "--inputs-on-device 0"),
+        ("--host-checkpoints=off", "--inputs-on-device all"),
         ("--random_state 3407 --early_stopping_steps 2", "--seed 3407 --early-stopping-patience 2"),
         # What nobody has stays as it was typed, and argparse refuses it.
         ("--no_such_flag 3 --epochs 2", "--no_such_flag 3 --epochs 2"),

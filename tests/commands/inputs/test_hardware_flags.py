@@ -44,11 +44,11 @@ def test_every_hardware_flag_pins_its_field() -> None:
     # Rows that are packed go into passes one by one.
     packed = pins(parsed("--token-budget", "4096"))
     assert packed == Pins(token_budget=4096)
-    streamed = pins(parsed("--streamed-layers", "9", "--host-checkpoints", "off"))
+    streamed = pins(parsed("--streamed-layers", "9", "--inputs-on-device", "all"))
     more = parsed("--passes-together", "4", "--stream-from-files", "on")
     streamed = streamed.with_(**pins(more).values)
     assert streamed == Pins(
-        streamed_layers=9, host_checkpoints=False, passes_together=4, stream_from_files=True
+        streamed_layers=9, inputs_on_device=None, passes_together=4, stream_from_files=True
     )
     # A base that FSDP2 shares out is not shared by ZeRO.
     shared = pins(parsed("--fsdp", "on", "--fsdp-per-host", "off"))
@@ -62,6 +62,8 @@ def test_none_and_all_pin_a_field_to_nothing() -> None:
     found = pins(parsed("--quantization", "none", "--checkpointed-layers", "all"))
     assert found == Pins(quantization=None, checkpointed_layers=None)
     assert "quantization" in found
+    assert pins(parsed("--inputs-on-device", "all")) == Pins(inputs_on_device=None)
+    assert pins(parsed("--inputs-on-device", "0")) == Pins(inputs_on_device=0)
 
 
 def test_what_is_switched_off_is_pinned_as_well() -> None:

@@ -9,6 +9,7 @@ from memory_models.settings import (
     DecoderKernels,
     FinetuningType,
     Method,
+    Streaming,
     TrainingSettings,
     changed,
     field_types,
@@ -74,6 +75,13 @@ def test_names_of_version_0_1_stand_for_their_fields() -> None:
     assert from_flat(Method, packed_ranks=(2, 4)).adapter_ranks == (2, 4)
     old = from_flat(TrainingSettings, kernels=DecoderKernels.FUSED)
     assert old.kernels.decoder_kernels is DecoderKernels.FUSED
+
+
+def test_the_place_of_inputs_is_a_number_of_layers_today() -> None:
+    """On the host were all of them, on the device none was sent; a number of today stays."""
+    on_host = from_flat(TrainingSettings, streamed_layers=2, host_checkpoints=True)
+    assert on_host.streaming == Streaming(streamed_layers=2, inputs_on_device=0)
+    assert from_flat(TrainingSettings, host_checkpoints=False).streaming == Streaming()
 
 
 def test_values_are_checked_where_the_record_is_built() -> None:

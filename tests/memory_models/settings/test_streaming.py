@@ -14,6 +14,14 @@ from memory_models.settings import (
 from memory_models.settings import resident_layers as resident
 
 
+def test_a_number_of_layers_keeps_its_inputs_and_all_do_without_one() -> None:
+    """Of 4 layers: none, 3, no more than there are, and all."""
+    for number, kept in ((0, 0), (3, 3), (9, 4), (None, 4)):
+        found = Streaming(streamed_layers=4, inputs_on_device=number)
+        assert found.kept_inputs(4) == kept
+        assert found.sends_inputs is (number is not None)
+
+
 def test_layers_that_stay_are_spread_evenly() -> None:
     """Of 8 layers 2 stay: places 0 and 4; all where none is streamed, none where all are."""
     assert resident(8, 6) == {0, 4}
@@ -24,8 +32,10 @@ def test_layers_that_stay_are_spread_evenly() -> None:
 def test_inputs_wait_in_host_memory_only_for_streamed_layers() -> None:
     """Nothing else keeps layer inputs there."""
     assert Streaming(streamed_layers=1).streams
-    with pytest.raises(ValueError, match="host_checkpoints needs streamed_layers"):
-        Streaming(host_checkpoints=True)
+    with pytest.raises(ValueError, match="inputs_on_device needs streamed_layers"):
+        Streaming(inputs_on_device=0)
+    with pytest.raises(ValueError, match="inputs_on_device must be from 0"):
+        Streaming(streamed_layers=1, inputs_on_device=-1)
     with pytest.raises(ValueError, match="passes_together needs streamed_layers"):
         Streaming(passes_together=2)
     assert Streaming(streamed_layers=1, passes_together=3).together(8) == 3

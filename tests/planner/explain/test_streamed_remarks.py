@@ -50,6 +50,20 @@ def test_a_slow_link_is_said_to_cost_time() -> None:
     assert "for the link; a larger --effective-batch hides more" in found
 
 
+def test_inputs_in_both_places_are_told_of_in_both_languages() -> None:
+    """Of 48 layers 12 keep the inputs of 16 rows of 1,024 tokens in fp16: the others have 6 GB."""
+    pins = Pins(streamed_layers=48, inputs_on_device=12)
+    choice = choose(request("qwen2.5-14b", ELEVEN, length=1024, pins=pins))
+    assert words(choice, RemarkKind.STREAMED_INPUTS) == (
+        "the GPU keeps as many layer inputs as 12 of 48 layers have, and the others, 6.0 GB of "
+        "each process, wait in host memory"
+    )
+    (remark,) = [each for each in choice.remarks if each.kind is RemarkKind.STREAMED_INPUTS]
+    assert "48 层中 12 层的层输入，其余（每个进程 6.0 GB）" in remark_sentence(remark, CHINESE)
+    alone = choose(request("qwen2.5-14b", ELEVEN, length=1024, pins=pins.with_(inputs_on_device=0)))
+    assert all(each.kind is not RemarkKind.STREAMED_INPUTS for each in alone.remarks)
+
+
 def test_unlike_cards_are_told_one_by_one_in_both_languages() -> None:
     """How many layers each streams, and what each holds of what it has."""
     choice = choose(

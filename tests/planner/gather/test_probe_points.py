@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,20 @@ def test_unreadable_lines_are_passed_over(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"device_name": "cpu"}\n{"device_na')
     assert len(load_calibration(plan.machine, path)) == 1
+
+
+def test_a_point_from_before_inputs_were_counted_is_of_the_same_kind(tmp_path: Path) -> None:
+    """Inputs that waited on the host are those of all layers but none."""
+    plan = tiny.with_hardware(
+        tiny.plan(tmp_path), streamed_layers=2, inputs_on_device=0, gradient_checkpointing=True
+    )
+    point, path = probe_point(plan, RECORD), tmp_path / "calibration.jsonl"
+    store(point, path)
+    row = json.loads(path.read_text())
+    del row["kind"]["streaming"]["inputs_on_device"]
+    row["kind"]["streaming"]["host_checkpoints"] = True
+    path.write_text(json.dumps(row) + "\n")
+    assert read_points(path) == ([point], 0)
 
 
 def test_lines_of_older_versions_are_counted_and_not_used(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from memory_models.settings import (
     FinetuningType,
     LossKernel,
     Optimizer,
+    Quantization,
     flat,
 )
 from tests.support.rig import TURING
@@ -152,6 +153,14 @@ def test_compiled_kernels_are_the_default_on_gpus_except_under_zero_3() -> None:
         request("qwen2.5-0.5b", HOPPER, pins=Pins(decoder_kernels=DecoderKernels.REFERENCE))
     )
     assert {h.kernels.decoder_kernels for h in plain} == {DecoderKernels.REFERENCE}
+
+
+def test_fused_kernels_stay_where_rows_are_cast_to_fp32() -> None:
+    """Norms in fp32, as PEFT casts them for a quantised base, hand on rows in fp32."""
+    pins = Pins(quantization=Quantization.NF4_DQ, upcast_unquantized=True)
+    found = candidates(request("qwen2.5-0.5b", HOPPER, pins=pins))
+    kernels = {h.kernels.decoder_kernels for h in found if h.sharding.zero_stage != 3}
+    assert kernels == {DecoderKernels.FUSED}
 
 
 def test_parallel_sizes_tried_are_bounded_on_a_thousand_gpus() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from memory_models.settings import Quantization, changed
 from tests.support.rig import TURING
-from tests.support.toy_request import GIB, request
+from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, request, with_free
 from tsplanner.planner.compare import ranked
 from tsplanner.planner.evaluate import Evaluated, evaluate
 from tsplanner.planner.explain.reasons import Reason
@@ -40,6 +40,22 @@ def test_a_base_that_fits_is_not_streamed() -> None:
     """0.5B on the same card."""
     found = choose(request("qwen2.5-0.5b", ELEVEN))
     assert not any(each.hardware.streaming.streams for each in found.evaluated)
+
+
+def test_layers_leave_a_card_whose_room_makes_the_whole_base_slow() -> None:
+    """7B at 512 tokens on 16 GiB: whole it fits with micro-batches of 2, and 16 are twice as fast.
+
+    On 24 GiB the whole base has the micro-batch it needs, and no layer leaves.
+    """
+    asked = request("qwen2.5-7b", with_free(HOPPER, 16), length=512, packages=EVERY_PACKAGE)
+    streamed = choose(asked)
+    assert streamed.plan.verdict is Verdict.FITS
+    assert 0 < streamed.plan.hardware.streaming.streamed_layers < 28
+    whole = choose(replace(asked, pins=Pins(streamed_layers=0)))
+    assert whole.plan.verdict is Verdict.FITS
+    assert streamed.best.samples_per_second > 1.5 * whole.best.samples_per_second
+    roomy = choose(request("qwen2.5-7b", with_free(HOPPER, 24), length=512, packages=EVERY_PACKAGE))
+    assert not any(each.hardware.streaming.streams for each in roomy.evaluated)
 
 
 def test_one_streamed_layer_less_would_not_surely_fit() -> None:
@@ -105,9 +121,9 @@ def test_where_not_even_rounded_layers_have_room_they_stay_in_the_models_files()
 
 def test_pins_decide_how_many_layers_and_where_their_inputs_wait() -> None:
     """None at all is a pin, too."""
-    plan = choose(asked(streamed_layers=48, host_checkpoints=True)).plan
+    plan = choose(asked(streamed_layers=48, inputs_on_device=0)).plan
     assert plan.hardware.streaming.streamed_layers == 48
-    assert plan.hardware.streaming.host_checkpoints
+    assert plan.hardware.streaming.inputs_on_device == 0
     assert not choose(asked(streamed_layers=0)).plan.hardware.streaming.streams
 
 
@@ -157,10 +173,10 @@ def test_a_number_for_each_kind_of_card_takes_few_estimates() -> None:
 
 
 def test_unlike_numbers_are_not_taken_where_the_host_has_no_room_for_them() -> None:
-    """With 12 and 21 GiB free other layers stay on each card: the host would hold one more."""
+    """With 11.5 and 21 GiB free other layers stay on each card: the host would hold one more."""
     cards = (
         replace(TURING, free_bytes=21 * GIB),
-        replace(ELEVEN, total_bytes=13 * GIB, free_bytes=12 * GIB),
+        replace(ELEVEN, total_bytes=13 * GIB, free_bytes=23 * GIB // 2),
     )
     roomy = request("qwen2.5-14b", *cards, length=1024)
     plan = choose(roomy).plan

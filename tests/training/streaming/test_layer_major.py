@@ -12,8 +12,10 @@ from torch import Tensor, nn  # noqa: E402
 
 from tests.training.streaming.test_feed import layers  # noqa: E402
 from tsplanner.errors import TsplannerError  # noqa: E402
-from tsplanner.training.streaming.layer_inputs import DeviceInputs  # noqa: E402
+from tsplanner.training.streaming.layer_inputs import LayerInputs  # noqa: E402
 from tsplanner.training.streaming.layer_major import LayerMajor  # noqa: E402
+
+CPU = torch.device("cpu")
 
 
 class Toy(nn.Module):
@@ -70,7 +72,7 @@ def test_losses_and_gradients_are_those_of_one_pass_after_the_other() -> None:
         made[index].requires_grad_(False)
     expected_model = Toy(plain)
     expected = [each() for each in passes(expected_model, 4)]  # type: ignore[operator]
-    major = LayerMajor(model, made, model, feed, DeviceInputs())
+    major = LayerMajor(model, made, model, feed, LayerInputs(CPU))
     assert major.train(passes(model, 4)) == expected  # type: ignore[arg-type]
     for one, other in zip(model.factors, expected_model.factors, strict=True):
         assert torch.equal(one.grad, other.grad)
@@ -81,7 +83,7 @@ def test_an_evaluation_brings_every_layer_once_for_several_passes() -> None:
     """Nothing is kept for a backward."""
     made, feed = layers(3)
     model = Toy(made)
-    major = LayerMajor(model, made, model, feed, DeviceInputs())
+    major = LayerMajor(model, made, model, feed, LayerInputs(CPU))
     with torch.no_grad():
         found = major.evaluate([partial(model, torch.ones(1, 2, 8)) for _ in range(5)])
         assert feed.copied_bytes == 3 * 512
@@ -93,6 +95,6 @@ def test_a_model_that_works_between_its_layers_is_refused() -> None:
     """In words, before anything is computed wrongly."""
     made, feed = layers(3)
     model = Toy(made, between=1.0)
-    major = LayerMajor(model, made, model, feed, DeviceInputs())
+    major = LayerMajor(model, made, model, feed, LayerInputs(CPU))
     with pytest.raises(TsplannerError, match="does more between its layers"):
         major.train(passes(model, 2))  # type: ignore[arg-type]

@@ -43,17 +43,19 @@ def trained(plan: Plan, folder: Path) -> tuple[list[list[float]], bytes]:
     "hardware",
     [
         {},
-        {"host_checkpoints": True},
+        {"inputs_on_device": 0},
         {"streamed_layers": 3, "loss_kernel": LossKernel.FUSED},
-        {"token_budget": 96},
+        {"inputs_on_device": 1, "streamed_layers": 3},
+        {"token_budget": 96, "inputs_on_device": 2},
         {"passes_together": 3},
-        {"stream_from_files": True, "host_checkpoints": True},
+        {"stream_from_files": True, "inputs_on_device": 0},
     ],
     ids=[
         "padded",
         "inputs in host memory",
         "all layers, fused loss",
-        "packed",
+        "inputs of one layer here, the others in host memory",
+        "packed, inputs of two layers here",
         "three passes together",
         "from files",
     ],
@@ -69,7 +71,7 @@ def test_every_step_is_that_of_a_resident_base(
     resident = tiny.with_hardware(
         streamed,
         streamed_layers=0,
-        host_checkpoints=False,
+        inputs_on_device=None,
         passes_together=None,
         stream_from_files=False,
     )
@@ -91,7 +93,7 @@ def test_half_precision_and_our_kernels_round_alike(
     two = {"micro_batch_size": 2, "gradient_accumulation_steps": 2, "gradient_checkpointing": True}
     resident = tiny.with_hardware(plan, **half, **two)
     expected, adapter = trained(resident, tmp_path / "resident")
-    streamed = tiny.with_hardware(resident, streamed_layers=3, host_checkpoints=True)
+    streamed = tiny.with_hardware(resident, streamed_layers=3, inputs_on_device=0)
     assert trained(streamed, tmp_path / "streamed") == (expected, adapter)
 
 
@@ -130,7 +132,7 @@ def test_fp16_with_a_scaled_loss_steps_as_on_a_resident_base(
     half = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
     plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
     resident = tiny.with_hardware(plan, **BATCHES, **half)
-    streamed = tiny.with_hardware(resident, streamed_layers=3, host_checkpoints=True)
+    streamed = tiny.with_hardware(resident, streamed_layers=3, inputs_on_device=0)
     found = []
     for name, each in (("resident", resident), ("streamed", streamed)):
         folder = tmp_path / name
@@ -157,7 +159,7 @@ def test_fp16_with_a_scaled_loss_steps_as_on_a_resident_base(
         {},
         {"quantization": Quantization.NF4_DQ},
         {"stream_from_files": True},
-        {"streamed_layers": (1, 3), "host_checkpoints": True},
+        {"streamed_layers": (1, 3), "inputs_on_device": 1},
         {"streamed_layers": (3, 2), "quantization": Quantization.NF4_DQ},
         {"streamed_layers": (2, 1), "stream_from_files": True},
     ],
@@ -232,7 +234,7 @@ def test_a_quantised_base_is_streamed_as_it_is_packed(
     where = {"has_weights": has_weights, "tokenizer": plan.model.path}
     resident = replace(resident, model=replace(resident.model, **where))
     expected, adapter = trained(resident, tmp_path / "resident")
-    streamed = tiny.with_hardware(resident, streamed_layers=2, host_checkpoints=True)
+    streamed = tiny.with_hardware(resident, streamed_layers=2, inputs_on_device=0)
     assert trained(streamed, tmp_path / "streamed") == (expected, adapter)
 
 

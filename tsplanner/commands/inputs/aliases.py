@@ -89,6 +89,11 @@ WORDS: dict[str, Word] = {
     "use-gradient-checkpointing": Word(
         flag="--gradient-checkpointing", by=(UNSLOTH,), values={"unsloth": "on"}, switch=True
     ),
+    "host-checkpoints": Word(
+        flag="--inputs-on-device",
+        by=("tsplanner before 0.3",),
+        values={"on": "0", TRUE: "0", "off": "all", FALSE: "all"},
+    ),
     "train-on-prompt": _switch("--loss-on", "all", FACTORY),
     "train-on-inputs": _switch("--loss-on", "all", AXOLOTL),
     "mask-history": _switch("--loss-on", "last", FACTORY),

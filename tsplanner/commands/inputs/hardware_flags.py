@@ -19,6 +19,7 @@ from tsplanner.commands.inputs.values import (
     NONE,
     budget,
     counts,
+    inputs,
     layers,
     names,
     path,
@@ -79,7 +80,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         type=counts,
         metavar="N|N,N",
     )
-    pin("host_checkpoints", **on_off)
+    pin(
+        "inputs_on_device",
+        "; all: all [as many as fit, where they count]",
+        type=inputs,
+        metavar="N|all",
+    )
     pin("stream_from_files", " [off, where the host has room]", **on_off)
     pin("passes_together", " [all of a step that fit]", type=positive, metavar="N")
     group.add_argument(
@@ -120,7 +126,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "offload_optimizer": bool,
     "offload_param": bool,
     "streamed_layers": lambda given: given,
-    "host_checkpoints": bool,
+    "inputs_on_device": int,
     "stream_from_files": bool,
     "passes_together": int,
     "cpu_threads": int,

@@ -208,6 +208,11 @@ def layers(text: str) -> int | str:
     return ALL if text == ALL else positive(text)
 
 
+def inputs(text: str) -> int | str:
+    """An integer that is not below zero, or ``all``."""
+    return ALL if text == ALL else count(text)
+
+
 def budget(text: str) -> int | str:
     """An integer above zero, or ``none``."""
     return NONE if text == NONE else positive(text)

@@ -30,7 +30,7 @@ SETTINGS: dict[str, str] = {
     "offload_param": "weights in host RAM",
     "streamed_layers": "decoder layers in host RAM, which pass through the GPU one by one",
     "stream_from_files": "streamed layers stay in the model's files and are read anew each time",
-    "host_checkpoints": "inputs of streamed layers wait for backward in host RAM",
+    "inputs_on_device": "layers whose inputs wait on the GPU, others in RAM, where layers stream",
     "passes_together": "passes that go through a streamed layer before the next one comes",
     "deepspeed": "your own ds_config.json",
     "micro_batch_size": "samples of one forward pass per GPU",

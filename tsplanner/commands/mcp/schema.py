@@ -34,6 +34,7 @@ TYPES: dict[object, dict[str, Any]] = {
     values.path: TEXT,
     values.path_text: TEXT,
     values.layers: {"anyOf": [INTEGER, {"const": values.ALL}]},
+    values.inputs: {"anyOf": [COUNT, {"const": values.ALL}]},
     values.budget: {"anyOf": [INTEGER, {"const": values.NONE}]},
     values.memory_size: TEXT,
     values.targets: NAMES,

@@ -71,7 +71,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         checkpointed_layers=None,
         # Nor does another trainer stream layers.
         streamed_layers=0,
-        host_checkpoints=False,
+        inputs_on_device=None,
         stream_from_files=False,
         passes_together=None,
         fsdp_whole_model=hardware.sharding.fsdp,

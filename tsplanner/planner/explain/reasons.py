@@ -228,6 +228,7 @@ class RemarkKind(StrEnum):
     STREAMED = "streamed"
     STREAMED_WAITS = "streamed_waits"
     STREAMED_GPU = "streamed_gpu"
+    STREAMED_INPUTS = "streamed_inputs"
     PACKED = "packed"
     PACKED_TOGETHER = "packed_together"
     PADDED = "padded"

@@ -92,6 +92,11 @@ REMARKS: dict[RemarkKind, Words] = {
         "GPU {place}（{name}）流式加载 {layers} 层，占用 {needs:.1f} GiB（95 %：{upper:.1f}），"
         "空闲 {free:.1f} GiB",
     ),
+    RemarkKind.STREAMED_INPUTS: (
+        "the GPU keeps as many layer inputs as {kept} of {total:layer} have, and the others, "
+        "{sent:.1f} GB of each process, wait in host memory",
+        "GPU 保留相当于 {total} 层中 {kept} 层的层输入，其余（每个进程 {sent:.1f} GB）存于主机内存",
+    ),
     RemarkKind.PACKED: (
         "rows are packed: padded, {padding:.0f} % of the positions would be padding, and a step "
         "would take {gain:.1f}x as long (micro-batch {micro})",

@@ -113,6 +113,8 @@ def nothing_fits_sentence(
 
 FLAG_OF_SETTING = {"decoder_kernels": "kernels"}
 """Settings whose flag has another name."""
+ALL_IF_NONE = ("checkpointed_layers", "inputs_on_device")
+"""Settings whose flag takes ``all`` where the setting is None."""
 
 
 def pin_words(pins: Pins, names: Sequence[str]) -> str:
@@ -120,7 +122,8 @@ def pin_words(pins: Pins, names: Sequence[str]) -> str:
     words = []
     for name in names:
         value = pins.get(name)
-        shown = {True: "on", False: "off", None: "none"}.get(value, value)
+        nothing = "all" if name in ALL_IF_NONE else "none"
+        shown = {True: "on", False: "off", None: nothing}.get(value, value)
         if isinstance(value, tuple):
             shown = ",".join(map(str, value))
         # 1 and 0 equal True and False, and are numbers all the same.
@@ -207,10 +210,10 @@ def checkpoint_words(
 
 def _inputs_of_streamed(hardware: HardwareSettings, language: str) -> str:
     """Where the inputs of streamed layers wait, and of how many passes."""
-    on_host = hardware.streaming.host_checkpoints
-    words = sentence(
-        Phrase.HOST_CHECKPOINTS if on_host else Phrase.CHECKPOINTING_ON, None, language
-    )
+    kept = hardware.streaming.inputs_on_device
+    phrase = Phrase.SOME_HOST_CHECKPOINTS if kept else Phrase.HOST_CHECKPOINTS
+    phrase = Phrase.CHECKPOINTING_ON if kept is None else phrase
+    words = sentence(phrase, {"layers": kept or 0}, language)
     passes = hardware.streaming.passes_together
     if passes is None:
         return words

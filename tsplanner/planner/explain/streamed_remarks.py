@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from memory_models.activations.frozen.layer_major import host_input_bytes
 from memory_models.device import Device
 from memory_models.states.streamed import crossing_bytes
 from memory_models.units import GIB
 from tsplanner.planner.devices import used_devices
-from tsplanner.planner.evaluate import Evaluated, processes, rates_for
+from tsplanner.planner.evaluate import Evaluated, longest_step, processes, rates_for
 from tsplanner.planner.explain.reasons import Data, LinkBasis, Remark, RemarkKind, StreamSource
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
@@ -56,8 +57,21 @@ def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
         yield Remark(kind=RemarkKind.STREAMED, data=data)
     else:
         yield Remark(kind=RemarkKind.STREAMED_WAITS, data=data | {"waits": time.exposed})
+    if hardware.streaming.inputs_on_device:
+        yield _kept_inputs(request, best)
     if hardware.streaming.differs:
         yield from _of_each_gpu(request, hardware)
+
+
+def _kept_inputs(request: PlanRequest, best: Evaluated) -> Remark:
+    """How many inputs wait on the GPU and how many on the host, where some wait on each."""
+    settings = longest_step(request, best.hardware)
+    data: Data = {
+        "kept": best.hardware.streaming.kept_inputs(request.architecture.num_hidden_layers),
+        "total": request.architecture.num_hidden_layers,
+        "sent": host_input_bytes(request.architecture, settings) / 1e9,
+    }
+    return Remark(kind=RemarkKind.STREAMED_INPUTS, data=data)
 
 
 def _of_each_gpu(request: PlanRequest, hardware: HardwareSettings) -> Iterator[Remark]:

@@ -352,6 +352,7 @@ class Phrase(StrEnum):
     STREAMED = "streamed"
     STREAMED_FROM_FILES = "streamed_from_files"
     HOST_CHECKPOINTS = "host_checkpoints"
+    SOME_HOST_CHECKPOINTS = "some_host_checkpoints"
     PASSES_TOGETHER = "passes_together"
     CHECKPOINTING_OFF = "checkpointing_off"
     CHECKPOINTING_ON = "checkpointing_on"
@@ -396,6 +397,10 @@ PHRASES: dict[Phrase, Words] = {
     ),
     Phrase.PASSES_TOGETHER: (", {passes:pass} together", "，每次 {passes} 个前向"),
     Phrase.HOST_CHECKPOINTS: ("checkpoints in host memory", "检查点存于主机内存"),
+    Phrase.SOME_HOST_CHECKPOINTS: (
+        "checkpoints of {layers:layer} on the device, the others in host memory",
+        "{layers} 层的检查点留在设备上，其余存于主机内存",
+    ),
     Phrase.CHECKPOINTING_OFF: ("checkpointing off", "检查点关闭"),
     Phrase.CHECKPOINTING_ON: ("checkpointing on", "检查点开启"),
     Phrase.CHECKPOINTED_LAYERS: ("checkpointing {layers:layer}", "检查点 {layers} 层"),

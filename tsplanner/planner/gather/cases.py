@@ -17,7 +17,7 @@ from memory_models.settings import (
     field_types,
     from_flat,
 )
-from memory_models.settings.flat import RENAMED
+from memory_models.settings.flat import of_today
 from tsplanner.errors import UsageError, did_you_mean, named, quoted
 from tsplanner.models.quantized import stored_base
 from tsplanner.models.source import ModelSource, read_model
@@ -107,7 +107,7 @@ def model_name(given: Mapping[str, object]) -> str:
     """
     known = case_keys()
     for key in given:
-        if key not in known and key not in RENAMED:
+        if key not in known and of_today(key, None)[0] not in known:
             raise UsageError(f"unknown key {named(key)}.{did_you_mean(key[:80], known)}")
     name = given.get("model")
     if not isinstance(name, str) or not name:

@@ -22,6 +22,7 @@ from memory_models.settings import (
     Sharding,
     Streaming,
 )
+from memory_models.settings.flat import with_fields_of_today
 from tsplanner import __version__, runs
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
@@ -176,7 +177,8 @@ def read_points(path: Path | None = None) -> tuple[list[ProbePoint], int]:
     points, unread = [], 0
     for row in runs.read_json_lines(calibration_file() if path is None else path):
         try:
-            points.append(msgspec.convert(row, ProbePoint))
+            kind = with_fields_of_today(row.get("kind"), "streaming")
+            points.append(msgspec.convert({**row, "kind": kind}, ProbePoint))
         except (msgspec.ValidationError, ValueError):
             unread += 1
     return points, unread

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Union, get_args, get_origin
 
 from memory_models.settings import ALL_LINEAR, field_types
-from memory_models.settings.flat import RENAMED
+from memory_models.settings.flat import of_today
 from tsplanner.errors import UsageError, did_you_mean, named, quoted
 
 LARGEST = 10**12
@@ -26,16 +26,11 @@ def typed_values(kind: type, given: Mapping[str, object]) -> dict[str, Any]:
     known = field_types(kind)
     found = {}
     for key, value in given.items():
-        name = _name(key, known)
-        found[name] = typed_value(key, known[name], value)
+        name, own = (key, value) if key in known else of_today(key, value)
+        if name not in known:
+            raise UsageError(f"unknown key {named(key)}.{did_you_mean(key[:80], known)}")
+        found[name] = typed_value(key, known[name], own)
     return found
-
-
-def _name(key: str, known: Mapping[str, Any]) -> str:
-    name = key if key in known else RENAMED.get(key, key)
-    if name not in known:
-        raise UsageError(f"unknown key {named(key)}.{did_you_mean(key[:80], known)}")
-    return name
 
 
 def typed_value(key: str, kind: Any, value: object) -> Any:

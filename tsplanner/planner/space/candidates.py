@@ -160,9 +160,11 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
         if sharding.fsdp_per_host and not 1 < group.nodes < group.world_size:
             continue  # one machine has one copy, and a single GPU of it nobody to share with
         shared = replace(sharding, world_size=group.world_size, nodes=group.nodes)
+        # Rows in fp32 are left alone by most compiled kernels; fused ones take fewer bytes there.
+        compiles = group.bf16 and has_compiler(request.machine) and not base.upcasts
         # ZeRO-3 gathers the weights module by module, so fused kernels cannot read them.
         usable = kernels
-        if "decoder_kernels" not in request.pins and group.bf16 and has_compiler(request.machine):
+        if "decoder_kernels" not in request.pins and compiles:
             usable = replace(kernels, decoder_kernels=DecoderKernels.COMPILED)
         if sharding.zero_stage == 3:
             usable = replace(kernels, decoder_kernels=DecoderKernels.REFERENCE)

@@ -86,7 +86,7 @@ def _eighths(
 ) -> list[Evaluated]:
     """The candidate with the fewest eighths of the layers that may fit, and that surely fit."""
     layers, found = request.architecture.num_hidden_layers, []
-    wanted = {ceil(PARTS * _share(none, every, which)) for which in ("expected", "upper")}
+    wanted = {ceil(PARTS * share_between(none, every, which)) for which in ("expected", "upper")}
     for part in sorted(min(max(part, 1), PARTS) for part in wanted):
         number = round(part * layers / PARTS)
         if 0 < number < layers:
@@ -113,7 +113,7 @@ def fewest(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evalu
     for guesses in count():
         if high - low == 1:
             return best
-        share = _share(over, best) if guesses < STRAIGHT_GUESSES else HALF
+        share = share_between(over, best) if guesses < STRAIGHT_GUESSES else HALF
         number = min(low + max(1, ceil((high - low) * share)), high - 1)
         found = estimate(_with(hardware, number))
         if found.verdict is Verdict.FITS:
@@ -128,7 +128,7 @@ def _with(hardware: HardwareSettings, number: int) -> HardwareSettings:
     return changed(hardware, gradient_checkpointing=number > 0, checkpointed_layers=number or None)
 
 
-def _share(over: Evaluated, fitting: Evaluated, which: str = "upper") -> float:
+def share_between(over: Evaluated, fitting: Evaluated, which: str = "upper") -> float:
     """Where the free memory lies between the bytes of two plans, as a share of the way.
 
     1 if the plan with checkpoints needs no less.

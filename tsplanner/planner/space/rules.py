@@ -262,7 +262,7 @@ def _packed_capability(request: PlanRequest, hardware: HardwareSettings) -> Data
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
 QUANTIZATION = frozenset({"quantization", "model_dtype"})
 STREAMED = frozenset(
-    {"streamed_layers", "host_checkpoints", "passes_together", "stream_from_files"}
+    {"streamed_layers", "inputs_on_device", "passes_together", "stream_from_files"}
 )
 
 # The order counts: of several rules that refuse the same settings the first is named, and those

@@ -29,7 +29,7 @@ from tsplanner.training.base_model.reading import cast_whole_parameters
 from tsplanner.training.streaming.feed import WeightFeed
 from tsplanner.training.streaming.files import FileSlab
 from tsplanner.training.streaming.host_copy import HostCopy
-from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
+from tsplanner.training.streaming.layer_inputs import LayerInputs
 from tsplanner.training.streaming.layer_major import LayerMajor
 from tsplanner.training.streaming.reading import (
     LayersAsTheyCome,
@@ -239,7 +239,7 @@ class StreamedBase:
             list(layers),
             base.get_submodule(prefix.rpartition(".")[0]),
             feed,
-            HostInputs(self.device) if self.streaming.host_checkpoints else DeviceInputs(),
+            LayerInputs(self.device, self.streaming.inputs_on_device),
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tsplanner.errors import TsplannerError
 from tsplanner.training.streaming.feed import WeightFeed
-from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
+from tsplanner.training.streaming.layer_inputs import LayerInputs
 from tsplanner.training.streaming.recorded_pass import (
     ChangedBetweenLayersError,
     Form,
@@ -38,7 +38,7 @@ class LayerMajor:
         layers: Sequence[nn.Module],
         stack: nn.Module,
         feed: WeightFeed,
-        inputs: DeviceInputs | HostInputs,
+        inputs: LayerInputs,
     ) -> None:
         """``stack``: the module that calls the ``layers`` one after the other."""
         self.model, self.feed, self.inputs = model, feed, inputs
