@@ -3,7 +3,7 @@
     python benchmarks/accuracy/streamed_times.py
 
 Reads the runs of ``benchmarks/speed/streaming.py`` on one H200
-(streaming_{speed,large,link,losses}*_h200_2026-11-30.json); those of the bar ``bytes`` went on
+(streaming_{speed,large,link,losses,inputs}*_h200_2026-11-30.json); those of the bar ``bytes`` went on
 several at a time, and their seconds say nothing. Measured: the fastest step of two or three, the
 median of 50. "Then" is what the files hold, made before the runs. "Now" is fitted and not held out
 where a row says "fitted": both constants of streamed steps (``HostSeconds``) come from these very
@@ -37,7 +37,20 @@ HELD_OUT = ("speed_3", "large_2", "losses")
 SEEN = ("link_7b",)
 LATER = ("link_8b",)
 """Foretold with all that was known, and run then; real sleeps slow the link down."""
-KINDS = {"fitted": FITTED, "held out": HELD_OUT, "seen": SEEN, "later": LATER}
+INPUTS = ("inputs",)
+"""Foretold and then run: some layer inputs on the device, others in host memory."""
+TODAY = ("speed_4",)
+"""Run by a Trainer that no longer visits all modules twice a pass, which the others did."""
+KINDS = {
+    "fitted": FITTED,
+    "held out": HELD_OUT,
+    "seen": SEEN,
+    "later": LATER,
+    "inputs": INPUTS,
+    "today": TODAY,
+}
+VISITING = replace(MEASURED.host, recorded_layer_seconds=780e-6)
+"""The constants of the other files, fitted on them."""
 FEW = 3
 """Steps of which the fastest one counts, since the first of them may still be slow."""
 H200 = "1x-h200-141gib"
@@ -78,6 +91,11 @@ class Timed:
         """What has come of the run for the forecast."""
         return next(kind for kind, files in KINDS.items() if self.file in files)
 
+    @property
+    def host(self) -> HostSeconds:
+        """The constants of the build that made the run."""
+        return MEASURED.host if self.file in TODAY else VISITING
+
     def error(self, seconds: float) -> float:
         """Foretold over measured, minus one."""
         return seconds / self.measured - 1
@@ -88,7 +106,7 @@ def read() -> Iterator[Timed]:
     none = replace(MEASURED.host, recorded_layer_seconds=0.0, streamed_layer_seconds=0.0)
     known: dict[str, tuple[int, StepTime]] = {}
     runs = {run.name: run for run in RUNS}
-    for name in (*FITTED, *HELD_OUT, *SEEN, *LATER):
+    for name in (each for files in KINDS.values() for each in files):
         document = json.loads((FOLDER / f"streaming_{name}_h200_2026-11-30.json").read_text())
         for row in document["runs"]:
             run = runs[row["foretold"]["run"]]
@@ -143,7 +161,7 @@ def fitted(rows: Sequence[Timed]) -> HostSeconds:
 def probe_factors(rows: Sequence[Timed]) -> dict[str, float]:
     """By shape, what the step at the link's own rate makes of the forecast."""
     return {
-        row.run.shape: own_factor(row.forecast(MEASURED.host), row.measured)
+        row.run.shape: own_factor(row.forecast(row.host), row.measured)
         for row in rows
         if row.run.name.endswith("-free")
     }
@@ -151,14 +169,14 @@ def probe_factors(rows: Sequence[Timed]) -> dict[str, float]:
 
 def after_probe(row: Timed, factor: float) -> StepTime:
     """The forecast after a probe without a slowed link, which says something of what it waits for."""
-    now = row.forecast(MEASURED.host)
+    now = row.forecast(row.host)
     work, launch = (1.0, factor) if now.bound_by_launch else (factor, 1.0)
     return scaled(now, work, launch)
 
 
 def line(row: Timed, rows: Sequence[Timed], probes: Mapping[str, float]) -> str:
     """One run: seconds, and errors of each forecast."""
-    now = row.forecast(MEASURED.host)
+    now = row.forecast(row.host)
     errors: list[float | None] = [row.error(row.then), row.error(now.seconds), None, None]
     if row.layers and row.kind == "fitted":
         rest = [other for other in rows if other.run.shape != row.run.shape]
@@ -188,12 +206,27 @@ def main() -> None:
         some = [row for row in rows if row.layers and row.kind == kind]
         name = f"streamed runs, {kind}"
         print(summary(f"{name}, then", [row.error(row.then) for row in some]))
-        errors = [row.error(row.forecast(MEASURED.host).seconds) for row in some]
+        errors = [row.error(row.forecast(row.host).seconds) for row in some]
         print(summary(f"{name}, now", errors))
-    found = fitted(known)
-    for name in ("recorded_layer_seconds", "streamed_layer_seconds"):
-        gives, used = 1e3 * getattr(found, name), 1e3 * getattr(MEASURED.host, name)
-        print(f"{name}: fitted {gives:.2f} ms, in use {used:.2f}")
+    today = fitted([row for row in rows if row.kind == "today"])
+    for name, found, used in (
+        (
+            "streamed_layer_seconds",
+            fitted(known).streamed_layer_seconds,
+            VISITING.streamed_layer_seconds,
+        ),
+        (
+            "recorded_layer_seconds, then",
+            fitted(known).recorded_layer_seconds,
+            VISITING.recorded_layer_seconds,
+        ),
+        (
+            "recorded_layer_seconds",
+            today.recorded_layer_seconds,
+            MEASURED.host.recorded_layer_seconds,
+        ),
+    ):
+        print(f"{name}: fitted {1e3 * found:.2f} ms, in use {1e3 * used:.2f}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import pytest
 from benchmarks.accuracy.streamed_times import Timed, after_probe, fitted, probe_factors, read
 from benchmarks.speed.streaming_runs import RUNS
 from tsplanner.throughput.host_link import LinkTime
-from tsplanner.throughput.rates import MEASURED
 from tsplanner.throughput.step_time import StepTime
 
 NAMED = {run.name: run for run in RUNS}
@@ -58,7 +57,7 @@ def test_streamed_steps_are_forecast_within_a_tenth_of_the_runs_they_were_fitted
     """Nine of three shapes, of which eight were off by 7.6 to 35 % before."""
     streamed = [row for row in read() if row.layers and row.kind == "fitted"]
     assert len(streamed) == 9
-    errors = [abs(row.error(row.forecast(MEASURED.host).seconds)) for row in streamed]
+    errors = [abs(row.error(row.forecast(row.host).seconds)) for row in streamed]
     assert max(errors) < 0.1
     assert sum(abs(row.error(row.then)) > 0.076 for row in streamed) == 8
 
@@ -67,7 +66,7 @@ def test_runs_that_were_read_after_the_fit_are_forecast_as_well() -> None:
     """14B in fp16, 72B in fp8 and 1.5B over short rows, of which 50 steps were timed."""
     held = {row.run.name: row for row in read() if row.layers and row.kind == "held out"}
     assert sorted(held) == ["losses-streamed", "streamed-72b-24-fp8", "streamed-fp16-8"]
-    assert all(abs(row.error(row.forecast(MEASURED.host).seconds)) < 0.06 for row in held.values())
+    assert all(abs(row.error(row.forecast(row.host).seconds)) < 0.06 for row in held.values())
     assert held["losses-streamed"].error(held["losses-streamed"].then) < -0.36
 
 
@@ -76,7 +75,7 @@ def test_a_7b_over_slow_links_is_forecast_within_the_bar_before_a_probe() -> Non
     seen = [row for row in read() if row.kind == "seen"]
     assert len(seen) == 5
     assert all(abs(row.error(row.then)) < 0.15 for row in seen)
-    now = [abs(row.error(row.forecast(MEASURED.host).seconds)) for row in seen]
+    now = [abs(row.error(row.forecast(row.host).seconds)) for row in seen]
     assert all(new <= abs(row.error(row.then)) for row, new in zip(seen, now, strict=True))
 
 

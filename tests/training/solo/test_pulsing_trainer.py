@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from tsplanner.training.solo.encoder_rate import EncoderRateTrainer
 from tsplanner.training.solo.pulsing_trainer import PulsingTrainer
@@ -58,5 +60,23 @@ def test_each_piece_of_work_is_heard(
     )
     trainer = PulsingTrainer.__new__(PulsingTrainer)
     trainer.pulse = beats  # type: ignore[assignment]
-    getattr(trainer, method)()
+    getattr(trainer, method)(*([nn.Linear(1, 1)] if method == "training_step" else []))
     assert beats.heard == heard
+
+
+def test_operations_are_counted_by_tokens_and_weights_are_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """6 operations per weight and token; Trainer counts the weights for every micro-batch."""
+    asked: list[int] = []
+
+    def trainers_own(_: Any, inputs: dict[str, Tensor]) -> int:
+        asked.append(inputs["input_ids"].numel())
+        return 6 * 100 * inputs["input_ids"].numel()
+
+    monkeypatch.setattr(EncoderRateTrainer, "floating_point_ops", trainers_own, raising=False)
+    trainer = PulsingTrainer.__new__(PulsingTrainer)
+    batches = [{"input_ids": torch.zeros(2, length)} for length in (3, 5, 4)]
+    assert [trainer.floating_point_ops(each) for each in batches] == [3600, 6000, 4800]
+    assert asked == [6]
+    assert trainer.floating_point_ops({"passes": batches}) == 0
