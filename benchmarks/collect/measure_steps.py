@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.collect.case_plan import plan_of
+from benchmarks.collect.forked import Forked
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.planner.plan import Plan
@@ -35,6 +36,9 @@ from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.worker import environment_variables
 
+GRACE_SECONDS = 8.0
+"""The other processes of a case may go on for so long after one has failed."""
+
 
 @dataclass(slots=True)
 class Group:
@@ -43,9 +47,12 @@ class Group:
     indices: list[int]
     plans: list[Plan]
     folder: Path
-    pid: int = 0
+    pids: list[int] = field(default_factory=list)
+    """Processes that have not ended."""
     gpus: tuple[int, ...] = ()
     began: float = 0.0
+    failed: float | None = None
+    """When a process of it first ended badly."""
 
     @property
     def ranks(self) -> int:
@@ -138,40 +145,47 @@ def start(bench: Bench, group: Group, gpus: tuple[int, ...]) -> None:
         )
         (folder / "job.json").write_bytes(msgspec.json.encode(job))
     group.gpus, group.began = gpus, time.monotonic()
-    group.pid = os.fork()
-    if group.pid == 0:
-        run(group)
-
-
-def run(group: Group) -> None:
-    """Be the worker; never returns."""
-    os.setsid()
-    log = os.open(group.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, group.gpus))
     hardware = group.plans[0].hardware
-    if (
-        hardware.sharding.zero_stage
-        or hardware.sharding.world_size > 1
-        or needs_bitsandbytes(group)
-    ):
-        os.execv(sys.executable, worker_command(hardware, group.jobs))
-    status = 1
-    try:
-        from tsplanner.training.worker.entry import main
+    if hardware.sharding.zero_stage:
+        group.pids = [launch(group)]
+        return
+    forget = ["bitsandbytes"] if needs_bitsandbytes(group) else []
+    group.pids = Forked(group.jobs, group.ranks, group.folder, gpus, forget).start()
 
-        status = main(group.jobs)
-    finally:
-        os._exit(status)
+
+def launch(group: Group) -> int:
+    """Start a worker by DeepSpeed's own launcher, which imports everything anew."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        log = os.open(group.folder / "log-0", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, group.gpus))
+        os.execv(sys.executable, worker_command(group.plans[0].hardware, group.jobs))
+    return pid
 
 
 def needs_bitsandbytes(group: Group) -> bool:
-    """The forked workers go without it, since its import starts CUDA."""
+    """The parent goes without it, since its import starts CUDA."""
     return any(
         plan.hardware.base.quantization or "8bit" in plan.hardware.kernels.optimizer
         for plan in group.plans
     )
+
+
+def over(group: Group, *, late: bool) -> bool:
+    """Whether all its processes have ended; ends them if it is late, or if one has failed."""
+    stuck = group.failed is not None and time.monotonic() - group.failed > GRACE_SECONDS
+    for pid in list(group.pids):
+        if late or stuck:
+            os.killpg(pid, signal.SIGKILL)
+        ended, status = os.waitpid(pid, 0 if late or stuck else os.WNOHANG)
+        if ended:
+            group.pids.remove(pid)
+            if status and group.failed is None:
+                group.failed = time.monotonic()
+    return not group.pids
 
 
 def collect(bench: Bench, group: Group) -> None:
@@ -179,8 +193,8 @@ def collect(bench: Bench, group: Group) -> None:
     for index in group.indices:
         record = merged_record(group.folder / str(index), group.ranks)
         if record is None:
-            log = group.folder / "log"
-            tail = log.read_text(errors="replace")[-400:] if log.is_file() else ""
+            logs = sorted(group.folder.glob("log-*"))
+            tail = "".join(log.read_text(errors="replace")[-400:] for log in logs)
             bench.results[index] = {"case": bench.given[index], "error": f"no record: {tail}"}
             continue
         measured = msgspec.to_builtins(record)
@@ -196,10 +210,7 @@ def run_all(bench: Bench) -> None:
     while waiting or running:
         late = time.monotonic() > bench.deadline
         for group in list(running):
-            if late:
-                os.killpg(group.pid, signal.SIGKILL)
-            pid, _ = os.waitpid(group.pid, 0 if late else os.WNOHANG)
-            if pid:
+            if over(group, late=late):
                 running.remove(group)
                 collect(bench, group)
                 seconds = time.monotonic() - group.began

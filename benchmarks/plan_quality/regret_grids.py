@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from memory_models.device import Device, Host, Machine
+from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.settings import FinetuningType, flat, from_flat
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import total_parameters
@@ -46,11 +46,13 @@ class Grid:
     model: str
     length: int
     method: FinetuningType = FinetuningType.LORA
+    gpus: int = 1
 
     @property
     def name(self) -> str:
         """For tables."""
-        return f"{self.model} {self.method} {self.length}"
+        several = f" x{self.gpus}" if self.gpus > 1 else ""
+        return f"{self.model} {self.method} {self.length}{several}"
 
 
 GRIDS = (
@@ -68,16 +70,30 @@ GRIDS = (
     Grid("mistral-7b", 1024),
     Grid("qwen2.5-14b", 512),
     Grid("qwen2.5-14b", 4096),
+    *(
+        Grid(model, length, gpus=2)
+        for model, length in (
+            ("qwen2.5-0.5b", 2048),
+            ("llama-3.2-1b", 1024),
+            ("qwen2.5-1.5b", 4096),
+            ("qwen2.5-3b", 2048),
+            ("qwen3-4b", 512),
+            ("qwen3-4b", 4096),
+            ("qwen2.5-7b", 512),
+            ("qwen2.5-7b", 2048),
+        )
+    ),
 )
 
 
-def card(cap_gib: int, *, compiler: bool = True) -> Machine:
-    """One H200 with no more memory than that; ``compiler``: with Triton."""
+def card(cap_gib: int, *, compiler: bool = True, gpus: int = 1) -> Machine:
+    """H200s with no more memory than that each; ``compiler``: with Triton."""
     h200: Device = replace(parse_gpus("H200")[0], total_bytes=cap_gib * GIB)
     h200 = replace(h200, free_bytes=cap_gib * GIB)
     host = Host(total_bytes=256 * GIB, available_bytes=240 * GIB, cpu_count=16)
     packages = ("bitsandbytes", "triton") if compiler else ("bitsandbytes",)
-    return Machine(name="h200", devices=(h200,), host=host, packages=packages)
+    link = LinkType.NVLINK if gpus > 1 else None
+    return Machine(name="h200", devices=(h200,) * gpus, host=host, packages=packages, link=link)
 
 
 def request_of(grid: Grid, cap_gib: int, *, compiler: bool = True) -> PlanRequest:
@@ -100,7 +116,7 @@ def request_of(grid: Grid, cap_gib: int, *, compiler: bool = True) -> PlanReques
             architecture=source.architecture,
         ),
         dataset=no_dataset(grid.length),
-        machine=card(cap_gib, compiler=compiler),
+        machine=card(cap_gib, compiler=compiler, gpus=grid.gpus),
         learning=learning,
         # No grid has runs with checkpoints of some layers only, or with weights in files. Their
         # quantised bases were measured with the unquantised parts in fp32.
@@ -109,6 +125,7 @@ def request_of(grid: Grid, cap_gib: int, *, compiler: bool = True) -> PlanReques
             upcast_unquantized=True,
             stream_from_files=False,
             **({} if compiler else {"streamed_layers": 0}),
+            **({"world_size": grid.gpus} if grid.gpus > 1 else {}),
         ),
     )
 
@@ -200,7 +217,12 @@ def tables(paths: Iterable[Path]) -> dict[Grid, Table]:
         for row in json.loads(path.read_text())["cases"]:
             case = row["case"]
             settings = case_settings(case)
-            grid = Grid(case["model"], settings.sequence_length, settings.method.finetuning_type)
+            grid = Grid(
+                case["model"],
+                settings.sequence_length,
+                settings.method.finetuning_type,
+                settings.sharding.world_size,
+            )
             hardware = split_settings(settings)[1]
             if grid not in found or hardware.effective_batch_size != 16:
                 continue

@@ -22,7 +22,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.collect.forked import Forked
 from benchmarks.speed.two_cards_judged import MEMORY_PARTS, judged, line
 from benchmarks.speed.two_cards_runs import PARTS, RUNS, Run, outside_bytes, plan_of, told
 from memory_models.units import GIB
@@ -210,60 +210,12 @@ def start(run: Run, plan: Plan, left: float, *, cpu: bool) -> Running:
         threads=1 if cpu else 2,
     )
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
-    port = free_port()
-    sys.stdout.flush()
-    pids = {}
-    for rank in range(run.ranks):
-        pid = os.fork()
-        if pid == 0:
-            be_worker(plan, folder, rank, port)
-        pids[pid] = rank
+    forget = ["deepspeed", *(["bitsandbytes"] if plan.hardware.base.needs_bitsandbytes else [])]
+    # Trainer would spread the batches of one process over all GPUs that it sees.
+    visible = [0] if run.ranks == 1 else None
+    forked = Forked([str(folder / "job.json")], run.ranks, folder, visible, forget)
+    pids = {pid: rank for rank, pid in enumerate(forked.start())}
     return Running(run, plan, folder, pids, deadline=time.monotonic() + min(run.seconds, left))
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def be_worker(plan: Plan, folder: Path, rank: int, port: int) -> None:
-    """Be one process of a run, as torchrun starts it; never returns."""
-    status = 1
-    try:
-        os.setsid()
-        log = os.open(folder / f"log-{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        ranks = plan.hardware.sharding.world_size
-        if ranks == 1:
-            # Trainer would spread its batches over all GPUs that it sees.
-            os.environ["CUDA_VISIBLE_DEVICES"] = "0"
-        else:
-            os.environ.update(
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                WORLD_SIZE=str(ranks),
-                LOCAL_WORLD_SIZE=str(ranks),
-                GROUP_RANK="0",
-                MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=str(port),
-            )
-        del sys.modules["deepspeed"]
-        if plan.hardware.base.needs_bitsandbytes:
-            del sys.modules["bitsandbytes"]
-        from tsplanner.training.worker.entry import main as work
-
-        status = work([str(folder / "job.json")])
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
 
 
 def outcome(each: Running) -> dict[str, Any]:
