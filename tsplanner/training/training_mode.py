@@ -23,8 +23,8 @@ class TrainingMode:
 
     @property
     def holds(self) -> bool:
-        """Whether training mode has been set everywhere."""
-        return all(each["training"] for each in self.attributes)
+        """Whether training mode has been set everywhere; a compiled module does not say."""
+        return all(each.get("training") for each in self.attributes)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
