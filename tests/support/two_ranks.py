@@ -21,7 +21,7 @@ import os, threading, time
 def patch():
     import sys
     name = "tsplanner.training.solo.trainer"
-    while not hasattr(sys.modules.get(name), "deepspeed_config"):
+    while name not in sys.modules or sys.modules[name].__spec__._initializing:
         time.sleep(0.005)
     found = sys.modules[name].PlanCallback
     began = found.on_step_begin
