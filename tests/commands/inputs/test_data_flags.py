@@ -8,24 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rows import written
-
-TINY = Path("configs/models/tiny-chatts")
-CHAT = {
-    "messages": [
-        {"role": "system", "content": "Answer briefly."},
-        {"role": "user", "content": "Open the valve?"},
-        {"role": "assistant", "content": "It is open."},
-        {"role": "user", "content": "Sure?"},
-        {"role": "assistant", "content": "Sure."},
-    ]
-}
-NO_ANSWER = {"messages": [{"role": "user", "content": "Anybody?"}]}
-
-
-def chats(folder: Path) -> Path:
-    """A dialogue, a row without an answer, and the dialogue again."""
-    return written(folder, [CHAT, NO_ANSWER, CHAT])
+from tests.support.chat_rows import chats
 
 
 @pytest.mark.parametrize(
