@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from tsplanner.training.kernels import row_attention
+from tsplanner.training.kernels.rows import LAYOUT
 
 
 class Layer(NamedTuple):
@@ -100,12 +101,11 @@ def sdpa(layer: Layer, device: torch.device) -> Run:
 
 def ours(layer: Layer, device: torch.device) -> Run:
     """The worker's attention of packed rows (varlen on a GPU)."""
-    layout = row_attention.LAYOUT
     places = torch.cat([torch.arange(length) for length in layer.lengths])
     rules: dict[str, Any] = {"softcap": layer.softcap, "sliding_window": layer.window}
 
     def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        layout.read(places[None].to(device))
+        LAYOUT.read(places[None].to(device))
         module = torch.nn.Identity()
         return row_attention.row_attention(module, query, key, value, None, **rules)[0]
 

@@ -17,9 +17,15 @@ from memory_models.activations.liger.kernels import liger_rotary
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, LayerOps
-from memory_models.architecture import Role
+from memory_models.architecture import AttentionShape, Role
 from memory_models.settings import Attention, Dtype
 from memory_models.symbolic import Size, Value, times
+
+
+def plain_attention(shape: AttentionShape) -> Attention:
+    """What runs without a package or a compiler: sdpa, or eager where it lacks the soft cap."""
+    eager = shape.attn_logit_softcapping or shape.eager_only
+    return Attention.EAGER if eager else Attention.SDPA
 
 
 def attention(ops: LayerOps, normed: Value) -> Value:
@@ -43,8 +49,10 @@ def attention(ops: LayerOps, normed: Value) -> Value:
         turned = rotary(ops, query), rotary(ops, key)
         tape.drop(query, key)
         query, key = turned
-    eager = ops.settings.attention is Attention.EAGER
-    attended = (_eager if eager else _sdpa)(ops, query, key, value)
+    kernel = {Attention.EAGER: _eager, Attention.FLEX_ATTENTION: _flex}.get(
+        ops.settings.attention, _sdpa
+    )
+    attended = kernel(ops, query, key, value)
     tape.drop(query, key, value)
     result = attention_output(ops, attended)
     if result is None:
@@ -180,6 +188,31 @@ def _fused(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     # Flash returns the layout of the query. Partial rotary built the query head by head, so the
     # reshape before the output projection has to copy.
     return ops.copy(result) if _joins_heads(ops) and not ops.masked else result
+
+
+def _flex(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
+    """flex_attention, compiled: grouped heads and windows as they are, and no mask.
+
+    Backward keeps what flash attention keeps, and makes row sums in fp32 and gradients of as many
+    heads as there are. The result has the layout of the query: where that was built head by head,
+    the result is copied, and so is its gradient. Source: PyTorch's
+    torch/_inductor/kernel/flex/flex_attention.py; peaks of one layer on an H200
+    (`kernel_times_h200_2026-11-30.json`).
+    """
+    tape, operand = ops.tape, ops.flow.operand
+    heads, size = ops.shape.attention.num_attention_heads, ops.shape.attention.head_dim
+    copied = heads * size * operand if _joins_heads(ops) else 0
+    sides = [ops.cast(item, operand) for item in (query, key, value)]
+    sums = tape.new(Size(per_token=heads), FP32, needs=False)
+    result = tape.op(
+        sides,
+        query.elements,
+        operand,
+        saves=(*sides, sums, None),
+        work=Size(per_token=heads * FP32 + copied),
+    )
+    tape.drop(*sides, sums)
+    return ops.copy(result) if _joins_heads(ops) else result
 
 
 def _math(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:

@@ -52,11 +52,13 @@ def passes(architecture: Architecture, settings: TrainingSettings) -> float:
 def masked_layers(architecture: Architecture, settings: TrainingSettings) -> int:
     """Number of layers whose window is not longer than the sequence: their attention needs a mask.
 
-    Attention over packed rows knows windows without one. Source: transformers masking_utils.py
-    (``_ignore_causal_mask_sdpa``).
+    Attention over packed rows and flex_attention know windows without one. Source: transformers
+    masking_utils.py (``_ignore_causal_mask_sdpa``).
     """
     window = architecture.attention.sliding_window
     if window is None or settings.sequence_length < window or settings.batch.is_packed:
+        return 0
+    if settings.kernels.attention is Attention.FLEX_ATTENTION:
         return 0
     return architecture.attention.sliding_layers
 

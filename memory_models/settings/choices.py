@@ -61,6 +61,7 @@ class Attention(StrEnum):
 
     EAGER = "eager"
     SDPA = "sdpa"
+    FLEX_ATTENTION = "flex_attention"
     FLASH_ATTENTION_2 = "flash_attention_2"
 
 

@@ -10,6 +10,7 @@ from torch import Tensor  # noqa: E402
 
 from tsplanner.training.kernels import row_attention  # noqa: E402
 from tsplanner.training.kernels.row_attention import Rules  # noqa: E402
+from tsplanner.training.kernels.rows import LAYOUT  # noqa: E402
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(240)]
 LENGTHS = (130, 1, 63, 8)
@@ -20,7 +21,7 @@ LENGTHS = (130, 1, 63, 8)
 def test_one_kernel_gives_what_single_rows_give(key_heads: int, window: int | None) -> None:
     """Values and gradients in bf16, with as many key heads as query heads and with fewer."""
     positions = [place for length in LENGTHS for place in range(length)]
-    row_attention.LAYOUT.read(torch.tensor([positions], device="cuda"))
+    LAYOUT.read(torch.tensor([positions], device="cuda"))
     draw = torch.Generator(device="cuda").manual_seed(0)
     shape = (sum(LENGTHS), 64)
     sides = [

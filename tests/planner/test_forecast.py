@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_models.settings import changed, from_flat
+from memory_models.settings import Attention, changed, from_flat
 from tests.support.toy_request import HOPPER, request
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.forecast import (
@@ -267,3 +267,19 @@ def test_planning_for_eight_gpus_takes_less_than_a_second() -> None:
     command = [sys.executable, "-c", PLANNING, str(Path(__file__).parents[2])]
     seconds = [float(subprocess.check_output(command, timeout=60)) for _ in range(3)]
     assert min(seconds) < 1
+
+
+@pytest.mark.parametrize(("quantiles", "times"), [((300,), 1), ((100, 300), 2)])
+def test_flex_attention_compiles_for_one_length_and_once_more_for_all_others(
+    quantiles: tuple[int, ...], times: int
+) -> None:
+    """13 s each."""
+    rows = changed(ROWS, quantiles=quantiles)
+    plain, flex = (
+        forecast(rows, LearningSettings(), hardware, STEP, 0.0, NOTHING_ONCE).one_time_seconds
+        for hardware in (
+            from_flat(HardwareSettings, attention=each)
+            for each in (Attention.SDPA, Attention.FLEX_ATTENTION)
+        )
+    )
+    assert flex - plain == pytest.approx(13.0 * times)

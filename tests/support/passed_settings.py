@@ -11,6 +11,7 @@ from memory_models.settings import (
 from tests.support.refused_settings import (
     EXPERTS,
     FLASH,
+    FLEX,
     FP16,
     PARTITIONED,
     SHARED,
@@ -64,6 +65,9 @@ PASSED = [
     Row(rule="bf16", hardware={"accelerator": "cpu"}, devices=()),
     Row(rule="flash-attention-capability", hardware={"attention": FLASH}),
     Row(rule="flash-attention-package", hardware={"attention": Attention.SDPA}, packages=()),
+    Row(rule="flex-attention-capability", hardware={"attention": FLEX}),
+    Row(rule="flex-attention-family", model="gemma-2-2b", hardware={"attention": FLEX}),
+    Row(rule="flex-attention-package", packages=()),
     Row(rule="bitsandbytes", hardware={"quantization": Quantization.NF4}),
     Row(rule="bitsandbytes", packages=()),
     Row(rule="deepspeed", hardware={"world_size": 2}, devices=(HOPPER, HOPPER), packages=()),

@@ -21,6 +21,7 @@ from tsplanner.planner.request import Pins
 SLICE = replace(HOPPER, name="H200 MIG 3g.71gb", mig=True)
 EXPERTS = ("q_proj", "gate_proj", "up_proj", "down_proj")
 FLASH = Attention.FLASH_ATTENTION_2
+FLEX = Attention.FLEX_ATTENTION
 FP16 = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
 
 
@@ -124,6 +125,37 @@ REFUSED = [
         hardware={"attention": FLASH, "accelerator": "cpu"},
         devices=(),
         says="needs a GPU",
+    ),
+    Row(
+        rule="flex-attention-capability",
+        hardware={"attention": FLEX, **FP16},
+        devices=(TURING,),
+        says="flex_attention needs compute capability 8.0, the GPU has 7.5: take eager",
+    ),
+    Row(
+        rule="flex-attention-capability",
+        hardware={"attention": FLEX, "accelerator": "cpu"},
+        devices=(),
+        says="flex_attention needs a GPU",
+    ),
+    Row(
+        rule="flex-attention-package",
+        hardware={"attention": FLEX},
+        packages=(),
+        detected=True,
+        says="flex_attention needs Triton and a C compiler",
+    ),
+    Row(
+        rule="flex-attention-family",
+        model="gemma-3-4b-it",
+        hardware={"attention": FLEX},
+        says="flex_attention is not run for this family here",
+    ),
+    Row(
+        rule="flex-attention-family",
+        eager_only=True,
+        hardware={"attention": FLEX},
+        says="flex_attention is not run for this family here",
     ),
     Row(
         rule="compiled-capability",

@@ -42,7 +42,8 @@ HALF_PARTS = {"upcast_unquantized": False}
 """The unquantised parts of a quantised base stay in half precision."""
 FULL = {"finetuning_type": FinetuningType.FULL}
 EAGER = {"attention": Attention.EAGER}
-"""Gemma 2 soft-caps its scores, which no other kernel of transformers does."""
+"""Gemma 2 soft-caps its scores, which sdpa does not."""
+FLEX = {"attention": Attention.FLEX_ATTENTION}
 BASE = from_flat(TrainingSettings, sequence_length=1024, micro_batch_size=2)
 
 
@@ -70,6 +71,7 @@ DEFAULT = [
     GridCase("qwen2", {**FULL}),
     GridCase("qwen3", {"finetuning_type": FinetuningType.DORA}),
     GridCase("gemma2", {**EAGER}),
+    GridCase("gemma2", {**FLEX, **KEPT, **FUSED}),
     GridCase("gemma3", {**KEPT}),
     GridCase("phi3", {**KEPT, **FUSED}),
     GridCase("opt", {**FULL, **KEPT, **FUSED}),
@@ -102,6 +104,8 @@ METHODS = [
     {"autocast": None, **KEPT},
     {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16, **FUSED},
     EAGER,
+    FLEX,
+    {**FLEX, **KEPT},
     {"lora_dropout": 0.05, **KEPT},
     {"quantization": Quantization.INT8},
     {"quantization": Quantization.NF4, **KEPT},

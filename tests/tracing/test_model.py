@@ -53,10 +53,17 @@ def test_an_unknown_model_type_says_what_to_do() -> None:
         configuration(Subject(config={"model_type": "nope", "auto_map": {}}))
 
 
-def test_flash_attention_is_traced_without_its_package() -> None:
+@pytest.mark.parametrize(
+    ("attention", "name"),
+    [
+        (Attention.FLASH_ATTENTION_2, "traced_attention"),
+        (Attention.FLEX_ATTENTION, "traced_blocks"),
+    ],
+)
+def test_attention_that_needs_a_gpu_is_traced_without_one(attention: Attention, name: str) -> None:
     """A stand-in of another name is registered for it."""
-    settings = from_flat(TrainingSettings, attention=Attention.FLASH_ATTENTION_2)
-    assert build(LLAMA, settings, 3).config._attn_implementation == "traced_attention"
+    settings = from_flat(TrainingSettings, attention=attention)
+    assert build(LLAMA, settings, 3).config._attn_implementation == name
 
 
 def test_as_much_of_a_plan_as_a_model_needs_comes_from_the_settings() -> None:

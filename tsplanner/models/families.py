@@ -29,6 +29,11 @@ NO_FLASH = frozenset({"gemma3", "gemma4", "llama4", "mllama", "paligemma"})
 """Model types whose class takes no flash_attention_2: images need masks of their own. Source:
 ``_supports_flash_attn`` of transformers' classes, which a test asks."""
 
+FLEX_WITHOUT_FORMULA = frozenset({"gpt_oss"})
+"""Model types without a formula whose attention was compared by flex_attention's rules: sinks and
+windows. Types with a formula all take it but those of ``NO_FLASH`` and those that run eager alone,
+whose scores have terms of their own."""
+
 NOT_STREAMED = frozenset(
     {
         *("cpmant", "dory", "gemma3n", "gemma3n_text", "gemma4", "gemma4_text", "gemma4_unified"),

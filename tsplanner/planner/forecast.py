@@ -6,13 +6,14 @@ from functools import lru_cache
 from math import ceil, sqrt
 
 from memory_models.frozen import frozen
-from memory_models.settings import DecoderKernels
+from memory_models.settings import Attention, DecoderKernels
 from memory_models.units import ceil_div
 from tsplanner.datasets.split import held_out_count
 from tsplanner.planner.packing import EVALUATED_TOGETHER, UsualPasses, usual_passes
 from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import checkpoints, evaluations, steps_per_epoch, total_steps
+from tsplanner.throughput.flops import FLEX_COMPILE_SECONDS
 from tsplanner.throughput.rates import DISK_WRITE_BYTES_PER_SECOND, HostSeconds
 from tsplanner.throughput.step_time import StepTime
 from tsplanner.throughput.widths import different_widths, usual_widths
@@ -161,11 +162,13 @@ def forecast(
     together = min(micro_batches, hardware.batch.gradient_accumulation_steps)
     passes = whole * micro_batches + left * together
     evaluated = evaluated_rows(dataset, learning, hardware)
-    widths = _different(dataset, hardware, passes)
+    trained = widths = _different(dataset, hardware, passes)
     widths += FORWARD_SHARE * _different_evaluated(dataset, hardware, evaluated)
     first = host.first_step_seconds
     if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED:
         first += host.compile_seconds
+    if hardware.kernels.attention is Attention.FLEX_ATTENTION:
+        first += FLEX_COMPILE_SECONDS * (2 if trained > 1 else 1)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=whole * steps + left,

@@ -13,6 +13,14 @@ from memory_models.states.adapters import adapter_parameters_on, targets
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.weights import embedding_parameters, is_quantized
 
+FLEX, FLEX_CAPPED = 1.54, 4.55
+"""Times that flex_attention takes over scaled dot-product attention of as many operations; the
+second with a soft cap and heads of 256. One layer of 4,096 tokens on an H200 took 1.78 and 5.23 ms
+beside 1.15 (`kernel_times_h200_2026-11-30.json`)."""
+FLEX_COMPILE_SECONDS = 13.0
+"""Until flex_attention is compiled, once for the first length and once for all others: 6.9 to 13 s
+for five layers in the same run."""
+
 
 def eight_bit_flops_per_layer(architecture: Architecture, settings: TrainingSettings) -> float:
     """Operations of 8-bit products per token, in one pass of one layer: the mean of all layers."""
@@ -82,7 +90,7 @@ def _recorded_flops(
 
     Forward counts the adapters' products, whose weights alone have a gradient under LoRA.
     """
-    forward = forward_flops_of(architecture, settings)
+    forward = _recorded_forward(architecture, settings, found)
     recomputed = recomputed_layers(architecture, settings) / architecture.num_hidden_layers
     adapters = 2 * found.adapters * settings.tokens
     of_weights = adapters if settings.method.uses_adapter else forward
@@ -90,12 +98,22 @@ def _recorded_flops(
     return forward * (2 + recomputed) + of_weights + head
 
 
+def _recorded_forward(
+    architecture: Architecture, settings: TrainingSettings, found: Operands
+) -> float:
+    """Operations of all layers; flex_attention runs no product that a recording sees."""
+    pairs = 0.0
+    if settings.kernels.attention is Attention.FLEX_ATTENTION:
+        pairs = settings.tokens * found.pairs * architecture.num_hidden_layers
+    return forward_flops_of(architecture, settings) + pairs
+
+
 def forward_flops(architecture: Architecture, settings: TrainingSettings) -> float:
     """Matrix operations of the forward of one micro-batch; see `micro_batch_flops`."""
     layers, found = architecture.num_hidden_layers, operands(architecture, settings)
     if architecture.layer.recorded:
         head = 2 * found.head * settings.tokens
-        return forward_flops_of(architecture, settings) + head
+        return _recorded_forward(architecture, settings, found) + head
     weights = 2 * (found.layer * layers + found.head + found.adapters)
     return settings.tokens * (weights + found.pairs * layers)
 
@@ -121,7 +139,7 @@ class Operands(NamedTuple):
     adapters: float
     """See `Weights`."""
     pairs: float
-    """Operations of one layer's attention in forward."""
+    """Operations of one layer's attention in forward, or as many as sdpa does meanwhile."""
 
 
 def operands(architecture: Architecture, settings: TrainingSettings) -> Operands:
@@ -131,6 +149,8 @@ def operands(architecture: Architecture, settings: TrainingSettings) -> Operands
     # Eager attention also multiplies the half of the scores that the causal mask hides.
     if settings.kernels.attention is Attention.EAGER:
         pairs *= 2
+    elif settings.kernels.attention is Attention.FLEX_ATTENTION:
+        pairs *= FLEX_CAPPED if architecture.attention.attn_logit_softcapping else FLEX
     return Operands(*_weights(architecture, settings.method), pairs)
 
 

@@ -21,6 +21,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import split_settings
+from tsplanner.tracing.fake_cuda.attention import flex_attention
 from tsplanner.tracing.fake_cuda.liger_kernels import use_liger
 from tsplanner.tracing.fake_cuda.quantized import (
     QuantisedLinear,
@@ -42,10 +43,10 @@ from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first, require_checkpointing
 
-FLASH = "traced_attention"
-"""Name of the attention that stands in for flash-attn, which needs a GPU to be imported.
+FLASH, FLEX = "traced_attention", "traced_blocks"
+"""Names of the attentions that stand in for flash-attn and flex_attention, which need a GPU.
 
-The name must not contain "flash": transformers (utils/generic.py, is_flash_attention_requested)
+A name must not contain "flash": transformers (utils/generic.py, is_flash_attention_requested)
 looks for that word and would load a kernel of this name from the hub.
 """
 DISTRIBUTIONS = {"PIL": "pillow"}
@@ -198,16 +199,18 @@ def _refused(model_type: str, error: Exception) -> TsplannerError:
 
 
 def _attention_name(attention: Attention) -> str:
-    if attention is not Attention.FLASH_ATTENTION_2:
+    if attention not in (Attention.FLASH_ATTENTION_2, Attention.FLEX_ATTENTION):
         return attention.value
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import AttentionMaskInterface
     from transformers.modeling_utils import AttentionInterface
 
-    AttentionInterface.register(FLASH, sdpa_attention_forward)
-    # flash-attn gets no mask here; with a mask the stand-in would count as another kernel.
-    AttentionMaskInterface.register(FLASH, lambda *_, **__: None)
-    return FLASH
+    flash = attention is Attention.FLASH_ATTENTION_2
+    name, function = (FLASH, sdpa_attention_forward) if flash else (FLEX, flex_attention)
+    AttentionInterface.register(name, function)
+    # They get no mask here; with a mask scaled dot-product attention would count as another kernel.
+    AttentionMaskInterface.register(name, lambda *_, **__: None)
+    return name
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:

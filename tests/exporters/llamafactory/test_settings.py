@@ -18,6 +18,9 @@ from tests.support.exports import golden, said
 from tests.support.golden import CASES, FREEZE, FULL, HALF, MESSAGES, TOKENS, Case, case
 from tsplanner.datasets.records import LossOn
 from tsplanner.exporters.launch import spread
+from tsplanner.exporters.llamafactory.settings import running
+from tsplanner.exporters.trainers.figures import architecture_of
+from tsplanner.exporters.trainers.memory import differences
 from tsplanner.planner.plan import Plan
 
 
@@ -98,6 +101,19 @@ def test_optimizer_and_attention_keep_their_names() -> None:
         assert said(case("qwen2.5-7b", optimizer=optimizer))["optim"] == optimizer.value
     words = {said(case("qwen2.5-7b", attention=each))["flash_attn"] for each in Attention}
     assert words == {"disabled", "sdpa", "fa2"}
+
+
+@pytest.mark.parametrize(
+    ("model", "runs", "word"),
+    [("gemma-2-9b", "eager", "disabled"), ("qwen2.5-7b", "sdpa", "sdpa")],
+)
+def test_flex_attention_gives_way_to_what_runs_there(model: str, runs: str, word: str) -> None:
+    """LLaMA-Factory has no word for it; Gemma 2's soft cap leaves eager alone."""
+    each = case(model, attention=Attention.FLEX_ATTENTION)
+    assert said(each)["flash_attn"] == word
+    under = running(each.plan, architecture_of(each.plan))
+    sentences = differences(each.plan, under)
+    assert f"LLaMA-Factory has no word for flex_attention: {runs} instead." in sentences
 
 
 def test_what_a_whole_run_trains_is_in_the_dtype_planned() -> None:

@@ -22,10 +22,12 @@ UNADAPTED = {"lora_target": ("down_proj",)}
         ({}, True, Size(per_token=72, per_unit=2)),
         # query, repeated key and value 16 each; fp32 probabilities of two heads and a bf16 copy
         ({"attention": Attention.EAGER}, False, Size(per_token=48, per_unit=8 + 4)),
+        # as flash, with a window as well
+        ({"attention": Attention.FLEX_ATTENTION}, False, Size(per_token=56)),
         # flash needs half precision and grouped heads have no other kernel: products in fp32
         ({"autocast": None, "model_dtype": Dtype.FP32}, False, Size(per_token=96, per_unit=8)),
     ],
-    ids=["flash", "masked", "eager", "math"],
+    ids=["flash", "masked", "eager", "flex", "math"],
 )
 def test_a_kernel_keeps_its_hand_counted_bytes(
     changes: dict[str, object], masked: bool, kept: Size
@@ -51,6 +53,15 @@ def test_soft_capped_scores_keep_the_tanh() -> None:
     ops = layer_ops(capped, attention=Attention.EAGER, **UNADAPTED)
     attention(ops, uncounted(ops, 8))
     assert ops.tape.kept() == Size(per_token=48, per_unit=12 + 4)
+
+
+def test_a_soft_cap_costs_flex_attention_no_bytes() -> None:
+    """As without one: scores exist in the kernel alone."""
+    ops = layer_ops(
+        changed(TOY, attn_logit_softcapping=50.0), attention=Attention.FLEX_ATTENTION, **UNADAPTED
+    )
+    attention(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=56)
 
 
 def test_softmax_copies_bf16_scores_to_fp32_and_reads_fp16_ones() -> None:

@@ -62,10 +62,14 @@ def test_bitsandbytes_is_told_bits_and_double_quantisation(
         ("llama", "sdpa", "sdpa"),
         ("llama", "eager", "eager"),
         ("bloom", "flash_attention_2", "flash_attention_2"),
+        ("llama", "flex_attention", "sdpa"),
+        ("gpt_oss", "flex_attention", "eager"),
     ],
 )
 def test_a_model_without_sdpa_runs_eager_by_itself(model_type: str, wanted: str, runs: str) -> None:
-    """What was asked for by name is not replaced; transformers then refuses it."""
+    """What was asked for by name is not replaced, and transformers then refuses it; flex_attention
+    comes later, in the place of either.
+    """
     from transformers import AutoConfig
 
     assert attention_of(AutoConfig.for_model(model_type), wanted) == runs

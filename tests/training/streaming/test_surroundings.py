@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tsplanner.training.kernels.row_attention import LAYOUT  # noqa: E402
+from tsplanner.training.kernels.rows import LAYOUT  # noqa: E402
 from tsplanner.training.streaming.surroundings import Surroundings  # noqa: E402
 
 CPU = torch.device("cpu")

@@ -86,6 +86,10 @@ WORDS: dict[str, Word] = {
     "optim": Word(flag="--optimizer", by=(HF, TRL, FACTORY, UNSLOTH)),
     "attn-implementation": Word(flag="--attention", by=(TRL, AXOLOTL), values=KERNELS),
     "flash-attn": Word(flag="--attention", by=(FACTORY,), values=KERNELS),
+    "flash-attention": _switch("--attention", "flash_attention_2", AXOLOTL),
+    "flex-attention": _switch("--attention", "flex_attention", AXOLOTL),
+    "sdp-attention": _switch("--attention", "sdpa", AXOLOTL),
+    "eager-attention": _switch("--attention", "eager", AXOLOTL),
     "use-gradient-checkpointing": Word(
         flag="--gradient-checkpointing", by=(UNSLOTH,), values={"unsloth": "on"}, switch=True
     ),

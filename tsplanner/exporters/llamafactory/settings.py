@@ -28,7 +28,7 @@ from tsplanner.exporters.llamafactory import tables
 from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.exporters.trainers import adapted, figures
 from tsplanner.exporters.trainers.adapted import TRAINED_WHOLE
-from tsplanner.exporters.trainers.memory import Running
+from tsplanner.exporters.trainers.memory import Running, attention_under
 from tsplanner.planner.plan import Plan
 
 NAME = "LLaMA-Factory"
@@ -94,6 +94,7 @@ def running(plan: Plan, architecture: Architecture) -> Running:
         decoder_kernels=DecoderKernels.LIGER if sized else DecoderKernels.REFERENCE,
         upcast_unquantized=False,
         pads_to=8,
+        runs_flex=False,
         # Source: its model/model_utils/quantization.py (configure_quantization).
         dequantizes=frozenset({"fp8", "mxfp4"}),
     )
@@ -133,10 +134,10 @@ def sections(
 
 
 def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
-    hardware = plan.hardware
+    hardware, there = plan.hardware, running(plan, architecture)
     found: dict[str, Any] = {
         "model_name_or_path": figures.weights_of(plan, options),
-        "flash_attn": ATTENTION[hardware.kernels.attention],
+        "flash_attn": ATTENTION[attention_under(plan, there)],
         "disable_gradient_checkpointing": not hardware.batch.gradient_checkpointing,
         "use_reentrant_gc": False,
     }
@@ -144,7 +145,7 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
         found["trust_remote_code"] = True
     if (rounded := figures.rounds_base_to(plan)) is not None:
         found |= {"quantization_method": "bnb"} | QUANTIZATION[rounded]
-    if running(plan, architecture).loss_kernel.in_chunks:
+    if there.loss_kernel.in_chunks:
         found["enable_liger_kernel"] = True
     return found
 

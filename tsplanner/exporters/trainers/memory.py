@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
+from memory_models.activations.attention import plain_attention
 from memory_models.architecture import Architecture
 from memory_models.bounds.cpu import on_cpu
 from memory_models.calibration import DEFAULT
@@ -18,6 +19,7 @@ from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import (
     HEAD,
+    Attention,
     DecoderKernels,
     Dtype,
     LossKernel,
@@ -55,8 +57,18 @@ class Running:
     """Batches are padded to a multiple of this number of tokens."""
     dequantizes: frozenset[str] = frozenset()
     """Stored forms of weights that the trainer dequantises while it loads them."""
+    runs_flex: bool = True
+    """Whether the trainer can be told to run flex_attention."""
     takes_tokenizer: bool = False
     """Whether the trainer takes a tokenizer from another folder than the weights."""
+
+
+def attention_under(plan: Plan, running: Running) -> Attention:
+    """The attention that a trainer runs instead of the plan's, if it has no word for that."""
+    planned = plan.hardware.kernels.attention
+    if planned is Attention.FLEX_ATTENTION and not running.runs_flex:
+        return plain_attention(running.architecture.attention)
+    return planned
 
 
 def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> MemoryEstimate:
@@ -65,6 +77,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         hardware,
         model_dtype=running.model_dtype,
         autocast=running.autocast,
+        attention=attention_under(plan, running),
         loss_kernel=running.loss_kernel,
         kernels=running.decoder_kernels,
         # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
@@ -219,6 +232,11 @@ def differences(plan: Plan, running: Running) -> list[str]:
         )
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")
+    attention = attention_under(plan, running)
+    if attention is not hardware.kernels.attention:
+        found.append(
+            f"{running.trainer} has no word for {hardware.kernels.attention}: {attention} instead."
+        )
     if hardware.batch.checkpointed_layers is not None:
         found.append("Checkpointing of some layers cannot be said there: all are checkpointed.")
     if hardware.streaming.streams:

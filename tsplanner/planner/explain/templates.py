@@ -107,6 +107,18 @@ RULES: dict[RuleName, Words] = {
         "flash_attention_2 is refused by this model's class in transformers: take sdpa",
         "transformers 中该模型的类不接受 flash_attention_2：请用 sdpa",
     ),
+    RuleName.FLEX_ATTENTION_CAPABILITY: (
+        "flex_attention needs compute capability 8.0, the GPU has {capability}: take eager",
+        "flex_attention 需要计算能力 8.0，该 GPU 为 {capability}：请用 eager",
+    ),
+    RuleName.FLEX_ATTENTION_PACKAGE: (
+        "flex_attention needs Triton and a C compiler, and one of both is missing: take eager",
+        "flex_attention 需要 Triton 与 C 编译器，此处缺少其一：请用 eager",
+    ),
+    RuleName.FLEX_ATTENTION_FAMILY: (
+        "flex_attention is not run for this family here: leave --attention out",
+        "此处不为该模型系列运行 flex_attention：请省略 --attention",
+    ),
     RuleName.COMPILED_CAPABILITY: (
         "compiled kernels need compute capability 8.0, the GPU has {capability}: take fused",
         "compiled 内核需要计算能力 8.0，该 GPU 为 {capability}：请用 fused",
@@ -233,6 +245,7 @@ CPU_RULES: dict[RuleName, Words] = {
         "flash_attention_2 needs a GPU",
         "flash_attention_2 需要 GPU",
     ),
+    RuleName.FLEX_ATTENTION_CAPABILITY: ("flex_attention needs a GPU", "flex_attention 需要 GPU"),
 }
 """The same for settings of a CPU, where a rule has something else to say."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
+from memory_models.activations.attention import plain_attention
 from memory_models.frozen import frozen
 from memory_models.settings import (
     Attention,
@@ -27,8 +28,8 @@ from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.eight_bit import eight_bit_form, rounds_products
 from tsplanner.planner.space.fsdp_rules import fsdp_setting
+from tsplanner.planner.space.kernel_rules import has_compiler
 from tsplanner.planner.space.layouts import packed_layouts, padded_layouts
-from tsplanner.planner.space.rules import has_compiler
 from tsplanner.planner.space.streamed_layers import streamings
 
 SHARDINGS = (
@@ -224,9 +225,10 @@ def _upcasts(pins: Pins, quantization: Quantization | None) -> bool:
 def _kernels(request: PlanRequest) -> list[Kernels]:
     """The kernels of attention, loss, optimizer and decoder layers that a GPU may use."""
     pins = request.pins
-    # FlashAttention-2 was never run here, so that a plan has it only where a person asks for it.
+    # FlashAttention-2 and flex_attention were never run whole here, so that a plan has them only
+    # where a person asks for them.
     options = product(
-        _choices(pins, "attention", [_plain_attention(request)]),
+        _choices(pins, "attention", [plain_attention(request.architecture.attention)]),
         _choices(pins, "loss_kernel", [LossKernel.FUSED, LossKernel.PLAIN]),
         _choices(pins, "optimizer", _optimizers(request)),
     )
@@ -265,7 +267,9 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
                 batch=replace(layout, gradient_checkpointing=checkpoints),
                 base=base,
                 kernels=Kernels(
-                    attention=pins.get("attention", _plain_attention(request)),
+                    attention=pins.get(
+                        "attention", plain_attention(request.architecture.attention)
+                    ),
                     loss_kernel=loss,
                     optimizer=pins.get("optimizer", Optimizer.ADAMW_TORCH_FUSED),
                 ),
@@ -284,13 +288,6 @@ def _checkpoints(request: PlanRequest) -> list[bool]:
     if "gradient_checkpointing" in pins:
         return [pins.get("gradient_checkpointing")]
     return [False, True] if pins.get("checkpointed_layers") is None else [True]
-
-
-def _plain_attention(request: PlanRequest) -> Attention:
-    """The kernel that needs no package: sdpa, or eager where scores have a soft cap (Gemma 2)."""
-    attention = request.architecture.attention
-    eager = attention.attn_logit_softcapping or attention.eager_only
-    return Attention.EAGER if eager else Attention.SDPA
 
 
 def _packs(request: PlanRequest, kernels: Kernels, sharding: Sharding) -> bool:

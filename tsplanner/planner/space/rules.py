@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 
-from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.settings import (
     Attention,
-    DecoderKernels,
     Dtype,
     FinetuningType,
     Optimizer,
@@ -20,10 +18,9 @@ from memory_models.settings import (
 )
 from memory_models.states.expert_adapters import adapted_experts
 from tsplanner.install import Extra, install_command
-from tsplanner.models.families import NO_FLASH
 from tsplanner.models.quantized import stored_base
-from tsplanner.planner.devices import used_devices, used_machine
-from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
+from tsplanner.planner.devices import used_devices
+from tsplanner.planner.explain.reasons import Data, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.eight_bit import (
@@ -32,6 +29,19 @@ from tsplanner.planner.space.eight_bit import (
     eight_bit_family,
 )
 from tsplanner.planner.space.fsdp_rules import fsdp_setting
+from tsplanner.planner.space.kernel_rules import (
+    compiled_capability,
+    compiled_package,
+    eager_only,
+    flash_capability,
+    flash_family,
+    flash_package,
+    flex_capability,
+    flex_family,
+    flex_package,
+    soft_cap,
+    too_old,
+)
 from tsplanner.planner.space.streamed_rules import (
     streamed_family,
     streamed_method,
@@ -47,8 +57,6 @@ Check = Callable[[PlanRequest, HardwareSettings], Data | None]
 BITSANDBYTES_OPTIMIZERS = frozenset(
     {Optimizer.ADAMW_BNB_8BIT, Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT}
 )
-BF16_CAPABILITY = (8, 0)
-"""Compute capability from which a GPU computes in bf16 and runs FlashAttention-2."""
 
 
 @frozen
@@ -65,71 +73,13 @@ class Rule:
     """False: the planner's own pruning, which nobody asked for and nobody has to read."""
 
 
-def _capability(request: PlanRequest, hardware: HardwareSettings) -> tuple[int, int]:
-    """The compute capability that all GPUs used have."""
-    return used_machine(request.machine, hardware).capability
-
-
-def _too_old(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    major, minor = _capability(request, hardware)
-    return None if (major, minor) >= BF16_CAPABILITY else {"capability": f"{major}.{minor}"}
-
-
 def _bf16(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     if hardware.accelerator == "cpu" or Dtype.BF16 not in (
         hardware.base.autocast,
         hardware.base.model_dtype,
     ):
         return None
-    return _too_old(request, hardware)
-
-
-def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    if hardware.kernels.attention is not Attention.FLASH_ATTENTION_2:
-        return None
-    return {} if hardware.accelerator == "cpu" else _too_old(request, hardware)
-
-
-def _compiled_capability(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    if hardware.kernels.decoder_kernels is not DecoderKernels.COMPILED:
-        return None
-    return {} if hardware.accelerator == "cpu" else _too_old(request, hardware)
-
-
-def _compiled_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    wanted = hardware.kernels.decoder_kernels is DecoderKernels.COMPILED
-    return None if not wanted or has_compiler(request.machine) else {}
-
-
-def has_compiler(machine: Machine) -> bool:
-    """Whether Triton is there; builds of PyTorch for CUDA on Linux bring it along."""
-    return not machine.detected or "triton" in machine.packages
-
-
-def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    wanted = hardware.kernels.attention is Attention.FLASH_ATTENTION_2
-    if not wanted or "flash_attn" in request.machine.packages:
-        return None
-    detected = request.machine.detected
-    return {"lack": PackageLack.NOT_INSTALLED if detected else PackageLack.NOT_DESCRIBED}
-
-
-def _flash_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    wanted = hardware.kernels.attention is Attention.FLASH_ATTENTION_2
-    return {} if wanted and request.architecture.model_type in NO_FLASH else None
-
-
-def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    # sdpa has no place for a soft cap of the scores, so it would leave the cap out.
-    capped = request.architecture.attention.attn_logit_softcapping
-    return {} if capped and hardware.kernels.attention is Attention.SDPA else None
-
-
-def _eager_only(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    attention = hardware.kernels.attention
-    if not request.architecture.attention.eager_only or attention is Attention.EAGER:
-        return None
-    return {"attention": attention}
+    return too_old(request, hardware)
 
 
 def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -238,11 +188,11 @@ def _packed_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data |
 
 
 def _packed_attention(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    # The worker's attention over rows takes the place of sdpa; FlashAttention-2 has its own way,
-    # which was not run.
+    # The worker's attention over rows takes the place of sdpa, or runs by flex_attention;
+    # FlashAttention-2 has its own way, which was not run.
     attention = hardware.kernels.attention
-    packed = hardware.batch.is_packed
-    return {"attention": attention} if packed and attention is not Attention.SDPA else None
+    takes = attention in (Attention.SDPA, Attention.FLEX_ATTENTION)
+    return {"attention": attention} if hardware.batch.is_packed and not takes else None
 
 
 def _packed_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -256,7 +206,7 @@ def _packed_capability(request: PlanRequest, hardware: HardwareSettings) -> Data
     # Torch's flash attention, which takes rows of any length in one kernel, begins there.
     if hardware.accelerator == "cpu" or not hardware.batch.is_packed:
         return None
-    return _too_old(request, hardware)
+    return too_old(request, hardware)
 
 
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
@@ -283,26 +233,38 @@ RULES = (
     Rule(name=RuleName.BF16, check=_bf16, about=frozenset({"model_dtype"})),
     Rule(
         name=RuleName.FLASH_ATTENTION_CAPABILITY,
-        check=_flash_capability,
+        check=flash_capability,
         about=frozenset({"attention"}),
     ),
     Rule(
-        name=RuleName.FLASH_ATTENTION_PACKAGE, check=_flash_package, about=frozenset({"attention"})
+        name=RuleName.FLASH_ATTENTION_PACKAGE, check=flash_package, about=frozenset({"attention"})
     ),
-    Rule(name=RuleName.FLASH_ATTENTION_FAMILY, check=_flash_family, about=frozenset({"attention"})),
+    Rule(name=RuleName.FLASH_ATTENTION_FAMILY, check=flash_family, about=frozenset({"attention"})),
+    Rule(
+        name=RuleName.FLEX_ATTENTION_CAPABILITY,
+        check=flex_capability,
+        about=frozenset({"attention"}),
+    ),
+    Rule(
+        name=RuleName.FLEX_ATTENTION_PACKAGE,
+        check=flex_package,
+        about=frozenset({"attention"}),
+        package=True,
+    ),
+    Rule(name=RuleName.FLEX_ATTENTION_FAMILY, check=flex_family, about=frozenset({"attention"})),
     Rule(
         name=RuleName.COMPILED_CAPABILITY,
-        check=_compiled_capability,
+        check=compiled_capability,
         about=frozenset({"decoder_kernels"}),
     ),
     Rule(
         name=RuleName.COMPILED_PACKAGE,
-        check=_compiled_package,
+        check=compiled_package,
         about=frozenset({"decoder_kernels"}),
         package=True,
     ),
-    Rule(name=RuleName.ATTENTION_SOFT_CAP, check=_soft_cap, about=frozenset({"attention"})),
-    Rule(name=RuleName.EAGER_ONLY, check=_eager_only, about=frozenset({"attention"})),
+    Rule(name=RuleName.ATTENTION_SOFT_CAP, check=soft_cap, about=frozenset({"attention"})),
+    Rule(name=RuleName.EAGER_ONLY, check=eager_only, about=frozenset({"attention"})),
     Rule(
         name=RuleName.BITSANDBYTES,
         check=_bitsandbytes,

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tsplanner.training.kernels.flex import with_sinks
+
 LARGEST_FLASH_HEAD = 256
 FLASH_ROWS = 128
 """Rows of the backward's accumulators are rounded up to this."""
@@ -189,6 +191,46 @@ def _efficient_workspace(query: Tensor) -> list[Tensor]:
 
 def _up(value: int, step: int) -> int:
     return -(-value // step) * step
+
+
+class _Flex(torch.autograd.Function):
+    """flex_attention's kernel: output in the layout of the queries, and log-sum-exps [B, H, S]."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        out = torch.empty_like(query)
+        sums = query.new_empty(query.shape[:3], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, out, sums)
+        return out, sums
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, ...]:
+        query, key, value, out, sums = ctx.saved_tensors
+        # The compiled function takes gradients in the layout of its results.
+        same = outputs[0].stride() == out.stride()
+        given = outputs[0] if same else torch.empty_like(out)
+        rows = torch.empty_like(sums)
+        gradients = tuple(torch.empty_like(item) for item in (query, key, value))
+        del given, rows
+        return gradients
+
+
+def flex_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Stand in for the worker's flex_attention among transformers' attention functions."""
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        query, key, value = (item.to(dtype) for item in (query, key, value))
+    result, sums = _Flex.apply(query, key, value)
+    return with_sinks(result, sums, s_aux).transpose(1, 2).contiguous(), None
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Attention of rows that are laid end to end: no row sees another.
 
-Notation: T tokens of all rows, H query heads, K key heads, D head size.
+Notation: B micro-batch, T tokens of all rows, H query heads, K key heads, D head size.
 
 On a GPU in half precision one kernel takes all rows (``torch.nn.attention.varlen``, from torch
-2.10). Elsewhere, and for what that kernel does not have (soft caps, dropout), the rows go through
-scaled dot-product attention one by one, which makes no T x T mask either.
+2.10). Elsewhere, and for what that kernel does not have (soft caps, sinks, dropout), the rows go
+through attention one by one, which makes no T x T mask either. Where a plan asks for
+flex_attention, `flex` takes all rows on a GPU, and so the rows of a padded micro-batch.
 """
 
 from __future__ import annotations
@@ -12,68 +13,42 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from tsplanner.errors import TsplannerError
+from tsplanner.training.kernels.flex import flex_rows, with_sinks
+from tsplanner.training.kernels.rows import LAYOUT, causal
 from tsplanner.training.language_model import decoder, head_owner
 
 NAME = "tsplanner_rows"
 """Name of this attention among those of transformers."""
+FLEX = "tsplanner_flex"
+"""The same by flex_attention."""
 LARGEST_HEAD = 256
 """Largest head size of flash attention."""
 BEFORE = "attention_before_rows"
 """Attribute of a model that names the attention it had before."""
 
 
-class RowLayout:
-    """Where the rows of the pass at work begin; the layers of a model read it."""
-
-    def __init__(self) -> None:
-        self.bounds: Tensor | None = None
-        """Place of every row's first token, and T at the end [rows + 1], int32."""
-        self.longest = 0
-        """Tokens of the longest row."""
-        self.lengths: list[int] = []
-        """Tokens per row."""
-
-    def read(self, position_ids: Tensor) -> None:
-        """Take the rows from positions [1, T] that begin anew with every row."""
-        starts = torch.nonzero(position_ids[0] == 0).flatten()
-        end = starts.new_tensor([position_ids.shape[-1]])
-        bounds = torch.cat([starts, end])
-        self.lengths = bounds.diff().tolist()
-        self.bounds, self.longest = bounds.to(torch.int32), max(self.lengths)
-
-    def taken(self) -> tuple[Tensor | None, int, list[int]]:
-        """The rows of this pass, for `put`."""
-        return self.bounds, self.longest, self.lengths
-
-    def put(self, rows: tuple[Tensor | None, int, list[int]]) -> None:
-        """Go back to a pass whose rows were `taken`."""
-        self.bounds, self.longest, self.lengths = rows
-
-
-LAYOUT = RowLayout()
-"""The rows of the pass at work: a process runs one pass at a time."""
-
-
-def use_row_attention(model: Any) -> None:
+def use_row_attention(model: Any, *, flex: bool = False) -> None:
     """Let a model's decoder read rows that are laid end to end, by their ``position_ids``.
 
-    A second call changes nothing.
+    ``flex``: by flex_attention, which takes padded rows as well. A second call changes nothing.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    if model.config._attn_implementation == NAME:
+    name = FLEX if flex else NAME
+    if model.config._attn_implementation == name:
         return
     setattr(model, BEFORE, model.config._attn_implementation)
-    AttentionInterface.register(NAME, row_attention)
-    AttentionMaskInterface.register(NAME, lambda *_, **__: None)
-    model.set_attn_implementation(NAME)
+    AttentionInterface.register(name, partial(row_attention, flex=flex))
+    AttentionMaskInterface.register(name, lambda *_, **__: None)
+    model.set_attn_implementation(name)
     body(model).register_forward_pre_hook(_note_rows, with_kwargs=True)
 
 
@@ -87,11 +62,12 @@ def usual_attention(model: Any) -> Iterator[None]:
     if before is None:
         yield
         return
+    own = model.config._attn_implementation
     model.set_attn_implementation(before)
     try:
         yield
     finally:
-        model.set_attn_implementation(NAME)
+        model.set_attn_implementation(own)
 
 
 def body(model: Any) -> nn.Module:
@@ -105,15 +81,16 @@ def body(model: Any) -> nn.Module:
 
 
 def _note_rows(stack: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if stack.config._attn_implementation != NAME:
+    if stack.config._attn_implementation not in (NAME, FLEX):
         return
     positions = kwargs.get("position_ids")
-    if positions is None:
-        # A batch that says nothing of rows is one row.
-        given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args[:1]]
-        tokens = next(each for each in given if each is not None)
-        positions = torch.arange(tokens.shape[1], device=tokens.device).unsqueeze(0)
-    LAYOUT.read(positions)
+    if positions is not None:
+        LAYOUT.read(positions)
+        return
+    # A batch that says nothing of rows has one row in every place.
+    given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args[:1]]
+    tokens = next(each for each in given if each is not None)
+    LAYOUT.one_row(tokens.shape[1], tokens.device)
 
 
 class Rules(NamedTuple):
@@ -126,6 +103,8 @@ class Rules(NamedTuple):
     softcap: float | None = None
     """Bound of the scores; None: there is none."""
     dropout: float = 0.0
+    sinks: Tensor | None = None
+    """Scores [H] beside those of the tokens, of which nothing is taken; None: there are none."""
 
 
 def row_attention(
@@ -134,21 +113,32 @@ def row_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    *,
+    flex: bool = False,
     **asked: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each row: query [1, H, T, D], key and value [1, K, T, D].
+    """Causal attention within each row: query [B, H, T, D], key and value [B, K, T, D].
 
-    Returns [1, T, H, D]. ``asked``: what transformers' attention functions are asked, of which the
-    rules of the layer are read.
+    Returns [B, T, H, D]. Several rows laid end to end have B = 1. ``asked``: what transformers'
+    attention functions are asked, of which the rules of the layer are read.
     """
     rules = Rules(
         asked.get("scaling"),
         asked.get("sliding_window"),
         asked.get("softcap"),
         asked.get("dropout") or 0.0,
+        asked.get("s_aux"),
     )
+    if flex and query.is_cuda:
+        if rules.dropout:
+            raise TsplannerError(
+                "flex_attention has no dropout, and this model's attention_dropout is "
+                f"{rules.dropout:g}: plan again without --attention flex_attention."
+            )
+        return flex_rows(query, key, value, rules), None
     half = query.dtype in (torch.bfloat16, torch.float16)
-    plain = rules.softcap is None and not rules.dropout and query.shape[-1] <= LARGEST_HEAD
+    plain = rules.softcap is None and rules.sinks is None and not rules.dropout
+    plain = plain and query.shape[-1] <= LARGEST_HEAD
     if query.is_cuda and half and plain and kernel_parameters():
         return _one_kernel(query, key, value, rules), None
     rows = [
@@ -220,12 +210,12 @@ def _varlen(
 
 
 def _one_row(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
-    """Attention of one row: [1, H, t, D]."""
+    """Attention of one row: [B, H, t, D]."""
     tokens, groups = query.shape[2], query.shape[1] // key.shape[1]
     # A window as long as the row hides nothing.
     window = rules.window if rules.window is not None and rules.window < tokens else None
-    if rules.softcap is None:
-        mask = None if window is None else _causal(tokens, window, query.device)
+    if rules.softcap is None and rules.sinks is None:
+        mask = None if window is None else causal(tokens, window, query.device)
         return scaled_dot_product_attention(
             query,
             key,
@@ -238,14 +228,11 @@ def _one_row(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
         )
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     scale = query.shape[-1] ** -0.5 if rules.scaling is None else rules.scaling
-    scores = torch.tanh(query @ key.transpose(2, 3) * scale / rules.softcap) * rules.softcap
-    hidden = ~_causal(tokens, window, query.device)
-    weights = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
-    weights = torch.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
-    return nn.functional.dropout(weights, rules.dropout) @ value
-
-
-def _causal(tokens: int, window: int | None, device: torch.device) -> Tensor:
-    """[t, t]: whether a token (row) sees another (column)."""
-    seen = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
-    return seen if window is None else seen.triu(1 - window)
+    scores = query @ key.transpose(2, 3) * scale
+    if rules.softcap is not None:
+        scores = torch.tanh(scores / rules.softcap) * rules.softcap
+    hidden = ~causal(tokens, window, query.device)
+    scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).float()
+    weights = torch.softmax(scores, dim=-1).to(query.dtype)
+    mixed = nn.functional.dropout(weights, rules.dropout) @ value
+    return with_sinks(mixed, scores.logsumexp(-1), rules.sinks)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import set_seed
 
+from memory_models.settings import Attention
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
 from tsplanner.training.kernels.compiled.install import use_kernels
@@ -32,8 +33,9 @@ class SharedBase:
         """PEFT's model, once there is an adapter."""
         base.requires_grad_(False)
         read_text_alone(base)
-        if plan.hardware.batch.is_packed:
-            use_row_attention(base)
+        flex = plan.hardware.kernels.attention is Attention.FLEX_ATTENTION
+        if plan.hardware.batch.is_packed or flex:
+            use_row_attention(base, flex=flex)
         # Before the adapters, whose forward multi-LoRA replaces.
         use_kernels(base, plan.hardware.kernels.decoder_kernels, alone=False)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from tsplanner.training.kernels.row_attention import LAYOUT
+from tsplanner.training.kernels.rows import LAYOUT
 
 
 class Surroundings:

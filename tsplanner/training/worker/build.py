@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from memory_models.settings import LossKernel
+from memory_models.settings import Attention, LossKernel
 from tsplanner.planner import steps
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters, data, distributed
@@ -135,8 +135,9 @@ def with_adapters_and_kernels(
     # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
     # forwards of PEFT's linears, so they come after the adapters.
     read_text_alone(base)
-    if plan.hardware.batch.is_packed:
-        use_row_attention(base)
+    flex = plan.hardware.kernels.attention is Attention.FLEX_ATTENTION
+    if plan.hardware.batch.is_packed or flex:
+        use_row_attention(base, flex=flex)
     if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
         use_fused_loss(base)
     # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.

@@ -1,0 +1,76 @@
+"""flex_attention on a real NVIDIA GPU; run with ``make test-gpu``."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import Tensor  # noqa: E402
+
+from tests.gpu.test_rows_on_gpu import gradients, off  # noqa: E402
+from tsplanner.training.kernels import flex, row_attention  # noqa: E402
+from tsplanner.training.kernels.row_attention import Rules  # noqa: E402
+from tsplanner.training.kernels.rows import LAYOUT  # noqa: E402
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
+
+
+def sides(rows: int, tokens: int, size: int) -> list[Tensor]:
+    """Queries of 8 heads, keys and values of 2, as a projection lays them out."""
+    draw = torch.Generator(device="cuda").manual_seed(0)
+    return [
+        torch.randn(rows, tokens, heads, size, device="cuda", generator=draw)
+        .bfloat16()
+        .transpose(1, 2)
+        .requires_grad_()
+        for heads in (8, 2, 2)
+    ]
+
+
+@pytest.mark.parametrize("lengths", [(700,), (300, 1, 129, 70), (512, 256)])
+@pytest.mark.parametrize(
+    ("size", "softcap", "window", "sinks"),
+    [
+        (256, 50.0, None, False),
+        (256, 50.0, 200, False),
+        (64, None, 128, True),
+        (128, None, 9, True),
+    ],
+)
+def test_it_gives_what_rows_give_one_by_one(
+    lengths: tuple[int, ...], size: int, softcap: float | None, window: int | None, *, sinks: bool
+) -> None:
+    """Values and gradients in bf16; two places of a padded row, one of rows end to end."""
+    positions = [place for length in lengths for place in range(length)]
+    LAYOUT.read(torch.tensor([positions], device="cuda"))
+    given = sides(2 if len(lengths) == 1 else 1, sum(lengths), size)
+    beside = torch.linspace(-2, 3, 8, device="cuda").requires_grad_() if sinks else None
+    rules = Rules(window=window, softcap=softcap, sinks=beside)
+    together = flex.flex_rows(*given, rules)
+    alone = torch.cat(
+        [
+            row_attention._one_row(*parts, rules)
+            for parts in zip(*(side.split(lengths, dim=2) for side in given), strict=True)
+        ],
+        dim=2,
+    ).transpose(1, 2)
+    assert off(together, alone) < 0.01
+    trained = [*given, *([] if beside is None else [beside])]
+    for one, other in zip(gradients(together, trained), gradients(alone, trained), strict=True):
+        assert off(one, other) < 0.02
+
+
+def test_no_score_is_ever_in_memory() -> None:
+    """One layer of Gemma 2 9B at 8,192 tokens: a tensor of scores would take 2 GiB."""
+    LAYOUT.one_row(8192, torch.device("cuda"))
+    given = sides(1, 8192, 256)
+    rules = Rules(softcap=50.0, window=4096)
+    for _ in range(2):
+        held = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        gradients(flex.flex_rows(*given, rules), given)
+        taken = torch.cuda.max_memory_allocated() - held
+    # Result, its square in fp32 and both gradients: 32, 64, 64 and 32 MiB, the queries' gradient 32
+    # and 16 of keys and values.
+    assert taken < 400 * 2**20
