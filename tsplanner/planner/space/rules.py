@@ -23,7 +23,7 @@ from tsplanner.install import Extra, install_command
 from tsplanner.models.families import NO_FLASH
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices, used_machine
-from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
+from tsplanner.planner.explain.reasons import Data, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.eight_bit import (
@@ -107,11 +107,10 @@ def has_compiler(machine: Machine) -> bool:
 
 
 def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # No plan takes it unasked: who asks for it on a described machine describes that it is there.
     wanted = hardware.kernels.attention is Attention.FLASH_ATTENTION_2
-    if not wanted or "flash_attn" in request.machine.packages:
-        return None
-    detected = request.machine.detected
-    return {"lack": PackageLack.NOT_INSTALLED if detected else PackageLack.NOT_DESCRIBED}
+    here = request.machine.detected and "flash_attn" not in request.machine.packages
+    return {} if wanted and here else None
 
 
 def _flash_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
