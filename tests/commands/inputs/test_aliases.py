@@ -64,6 +64,9 @@ def ours(line: str) -> str:
         ("--warmup_steps 0.1 --warmup-steps=0.03", "--warmup-ratio 0.1 --warmup-ratio=0.03"),
         ("--warmup_steps 0.0 --warmup-steps 1.0", "--warmup-steps 0 --warmup-steps 1"),
         ("--warmup_steps 1.5 --warmup_steps x", "--warmup-steps 1.5 --warmup-steps x"),
+        # DoRA is a kind of LoRA, and all linears are more than some, in any order.
+        ("--use_dora --finetuning_type lora", "--finetuning-type lora --finetuning-type dora"),
+        ("--lora_target_linear true --lora_r 8", "--lora-rank 8 --lora-target all-linear"),
         # What nobody has stays as it was typed, and argparse refuses it.
         ("--no_such_flag 3 --epochs 2", "--no_such_flag 3 --epochs 2"),
     ],

@@ -146,6 +146,10 @@ WORDS: dict[str, Word] = {
 }
 """By their word, with hyphens. A word that is spelled as the flag here is not in the table."""
 
+REFINING = frozenset(
+    {"use-dora", "peft-use-dora", "use-rslora", "peft-use-rslora", "lora-target-linear"}
+)
+"""Words that say more of what another word says; they count wherever they stand beside it."""
 BATCH = "gradient-accumulation-steps"
 LAYOUT = (
     "rows are laid end to end where that is faster, and learn the same as padded ones: "
@@ -186,6 +190,7 @@ def own_words(line: Sequence[str], parser: argparse.ArgumentParser) -> list[str]
     """
     known = parser._option_string_actions
     found: list[str] = []
+    refined: list[str] = []
     words = list(line)
     while words:
         word = words.pop(0)
@@ -199,10 +204,11 @@ def own_words(line: Sequence[str], parser: argparse.ArgumentParser) -> list[str]
         if not sign and words and not words[0].startswith("--"):
             given = words.pop(0)
         if taken:
-            found += _translated(name, given, parser)
+            into = refined if key(name) in REFINING else found
+            into += _translated(name, given, parser)
         else:
             found += [flag] if given is None else _own(flag, given, sign)
-    return found
+    return [*found, *refined]
 
 
 def key(name: str) -> str:
