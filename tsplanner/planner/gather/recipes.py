@@ -110,8 +110,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             _recipe(
                 "trl",
                 "SFTTrainer of TRL 1.x: loss in chunks, weights in fp32 unless dtype is given",
-                "trl 1.16 trainer/sft_config.py (chunked_nll), sft_trainer.py; PR 4457 (no "
-                "upcast); trl 1.10 trainer/utils.py, create_model_from_path (dtype)",
+                "trl 1.16 trainer/sft_config.py (chunked_nll), sft_trainer.py, utils.py "
+                "(create_model_from_path: dtype); PR 4457 (no upcast)",
                 PADDED,
                 uses_accelerate=True,
                 model_dtype="fp32",
