@@ -85,8 +85,10 @@ def test_what_only_streamed_layers_have_orders_them() -> None:
 def test_all_that_refuses_every_candidate_is_told_at_once() -> None:
     """Whoever mends the first would meet the second."""
     pins = Pins(attention=Attention.FLASH_ATTENTION_2, quantization=Quantization.INT8, zero_stage=3)
+    made = request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins)
+    here = replace(made, machine=replace(made.machine, detected=True))
     with pytest.raises(TsplannerError, match=r"flash-attn.*; int8 weights are not sharded"):
-        choose(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins))
+        choose(here)
 
 
 def test_the_refusal_of_two_pins_that_exclude_each_other_is_told_first() -> None:

@@ -121,6 +121,9 @@ def words_table() -> str:
     text = "| word | of | here |\n|---|---|---|\n"
     for name, by, means in aliases.table():
         text += f"| `{name}` | {by} | {means} |\n"
+    text += "\n| flag | values of others |\n|---|---|\n"
+    for flag, means in aliases.values_table():
+        text += f"| `{flag}` | {means} |\n"
     text += "\n| word | why there is no flag |\n|---|---|\n"
     for name, why in sorted(aliases.REFUSED.items()):
         text += f"| `{name.replace('-', '_')}` | {why} |\n"

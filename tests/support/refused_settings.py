@@ -180,7 +180,8 @@ REFUSED = [
         rule="flash-attention-package",
         hardware={"attention": FLASH},
         packages=(),
-        says="needs the package flash-attn, which a described machine has only if its machine file",
+        detected=True,
+        says="needs the package flash-attn, which is not installed",
     ),
     Row(
         rule="bitsandbytes",

@@ -124,11 +124,7 @@ SHAPES: dict[object, dict[str, object]] = {
     float: {"type": float, "metavar": "X"},
     FinetuningType: {"type": method, "action": Method, "metavar": "METHOD"},
     Quantization: {"type": quantization, "metavar": "NAME"},
-    DecoderKernels: {
-        "type": DecoderKernels,
-        "choices": list(DecoderKernels),
-        "metavar": "|".join(DecoderKernels),
-    },
+    DecoderKernels: {"choices": names(DecoderKernels), "metavar": "|".join(DecoderKernels)},
 }
 """Argparse's arguments by the type of a key's value."""
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from memory_models.settings import Dtype, FinetuningType, Quantization
-from tsplanner.commands.inputs.aliases import REFUSED, WORDS, is_taken, own_flag, own_words, table
+from tsplanner.commands.inputs.aliases import (
+    REFUSED,
+    VALUES,
+    WORDS,
+    is_taken,
+    own_flag,
+    own_words,
+    table,
+    values_table,
+)
 from tsplanner.commands.inputs.hardware_flags import pins
 from tsplanner.commands.inputs.keywords import options, words
 from tsplanner.commands.inputs.learning_flags import learning_values
@@ -13,6 +22,7 @@ from tsplanner.commands.inputs.verbs import verb_parser
 from tsplanner.errors import UsageError
 
 PLAN = verb_parser("plan")
+BITS_8, FLASH = "adamw_bnb_8bit", "flash_attention_2"
 
 
 def ours(line: str) -> str:
@@ -40,6 +50,23 @@ def ours(line: str) -> str:
         ("--host-checkpoints on", "--inputs-on-device 0"),
         ("--host-checkpoints=off", "--inputs-on-device all"),
         ("--random_state 3407 --early_stopping_steps 2", "--seed 3407 --early-stopping-patience 2"),
+        # Values of theirs, under their word or ours.
+        (
+            "--lora_target all --lora-target=all",
+            "--lora-target all-linear --lora-target=all-linear",
+        ),
+        ("--optim adamw_8bit", "--optimizer adamw_bnb_8bit"),
+        ("--optimizer adamw_8bit --attention fa2", f"--optimizer {BITS_8} --attention {FLASH}"),
+        ("--bf16 auto --fp16 --max_steps -1", "--model-dtype fp16"),
+        ("--tuner_type full --attn_impl flash_attn", f"--finetuning-type full --attention {FLASH}"),
+        ("--use_liger_kernel true --quant_bits 4", "--kernels liger --quantization nf4"),
+        # A warm-up below 1 is a share in transformers 5, and 1 is one step.
+        ("--warmup_steps 0.1 --warmup-steps=0.03", "--warmup-ratio 0.1 --warmup-ratio=0.03"),
+        ("--warmup_steps 0.0 --warmup-steps 1.0", "--warmup-steps 0 --warmup-steps 1"),
+        ("--warmup_steps 1.5 --warmup_steps x", "--warmup-steps 1.5 --warmup-steps x"),
+        # DoRA is a kind of LoRA, and all linears are more than some, in any order.
+        ("--use_dora --finetuning_type lora", "--finetuning-type lora --finetuning-type dora"),
+        ("--lora_target_linear true --lora_r 8", "--lora-rank 8 --lora-target all-linear"),
         # What nobody has stays as it was typed, and argparse refuses it.
         ("--no_such_flag 3 --epochs 2", "--no_such_flag 3 --epochs 2"),
     ],
@@ -96,7 +123,10 @@ def test_every_word_stands_for_a_flag_of_plan_and_hides_none() -> None:
     known = PLAN._option_string_actions
     assert {word.flag for word in WORDS.values()} <= set(known)
     assert not {f"--{name}" for name in (*WORDS, *REFUSED)} & set(known)
+    assert {word.first for word in WORDS.values()} == {"", "--autocast"}
     assert [name for name, _, _ in table()] == sorted(each.replace("-", "_") for each in WORDS)
+    assert set(VALUES) <= set(known)
+    assert [flag for flag, _ in values_table()] == sorted(VALUES)
 
 
 def test_words_count_on_verbs_that_have_their_flag() -> None:
@@ -105,6 +135,14 @@ def test_words_count_on_verbs_that_have_their_flag() -> None:
     assert not is_taken("lr", verb_parser("estimate"))
     assert not is_taken("lora-r", verb_parser("train"))
     assert not is_taken("packing", verb_parser("train"))
+
+
+def test_mixed_precision_is_of_the_arithmetic_where_a_verb_tells_it_from_the_weights() -> None:
+    """Under Trainer ``bf16`` casts no weights; a plan has one precision for both."""
+    estimate = verb_parser("estimate")
+    assert own_words(["--bf16", "true"], estimate) == ["--autocast", "bf16"]
+    assert own_words(["--pure_bf16", "true"], estimate) == ["--model-dtype", "bf16"]
+    assert own_words(["--bf16", "true"], PLAN) == ["--model-dtype", "bf16"]
 
 
 def test_a_word_on_a_verb_without_its_flag_is_known_by_it() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from memory_models.settings import (
     Attention,
     DecoderKernels,
@@ -12,6 +14,8 @@ from memory_models.settings import (
 )
 from tests.support.flags import parsed
 from tsplanner.commands.inputs.hardware_flags import PINNED, pins
+from tsplanner.commands.inputs.keywords import options
+from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 
 
@@ -70,3 +74,10 @@ def test_what_is_switched_off_is_pinned_as_well() -> None:
     """Off and 0 are values, not absences."""
     found = pins(parsed("--gradient-checkpointing", "off", "--zero-stage", "0"))
     assert found == Pins(gradient_checkpointing=False, zero_stage=0)
+
+
+def test_kernels_that_a_verb_has_not_are_refused_with_those_that_it_has() -> None:
+    """Liger's are sized by estimate alone."""
+    choices = r"'liger' \(choose from 'reference', 'fused', 'compiled'\)"
+    with pytest.raises(UsageError, match=choices):
+        options("plan", ["--kernels", "liger"])

@@ -81,6 +81,9 @@ def test_a_message_keeps_its_calls_thoughts_names_and_weights() -> None:
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "x"}]
     (_, turn), noticed = read(ASKED, {"role": "assistant", "content": parts})
     assert (turn.thoughts, turn.content) == ("hm", "x")
+    assert noticed == []
+    (_, turn), noticed = read(ASKED, {"role": "assistant", "content": [*parts, parts[1]]})
+    assert turn.content == "xx"
     assert noticed == ["several parts of a content: one text"]
     tool = {"role": "tool", "content": "7", "tool_call_id": "c", "name": "w"}
     assert read(tool)[0] == [Turn(role=Role.TOOL, content="7", tool_call_id="c", name="w")]
@@ -91,7 +94,7 @@ def test_a_message_keeps_its_calls_thoughts_names_and_weights() -> None:
     [
         ("weight", 0, False), ("weight", 1, True), ("weight", 0.0, False), ("loss", True, True),
         ("train", False, False), ("training", True, True), ("masked", True, False),
-        ("masked", False, True),
+        ("masked", False, True), ("loss_weight", 0.0, False),
     ],
 )  # fmt: skip
 def test_a_weight_says_whether_a_turn_carries_loss(field: str, value: Any, learned: bool) -> None:
@@ -131,6 +134,36 @@ def test_calls_and_results_in_parts_of_a_content_are_turns() -> None:
     ]
     assert turns[5:] == [Turn(role=Role.TOOL, content="8", tool_call_id="c")]
     assert noticed == []
+
+
+def test_parts_that_have_a_value_each_are_read_by_their_type() -> None:
+    """As LLaMA-Factory's v1 rows have them: a call is the text of one."""
+    call = '{"name": "w", "arguments": {"a": 1}}'
+    turns, noticed = read(
+        {"role": "user", "content": [{"type": "text", "value": "Hi"}], "loss_weight": 0.0},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "reasoning", "value": "Hm."},
+                {"type": "tool_call", "value": call},
+                {"type": "tool_call", "value": '{"name": "v"}'},
+            ],
+        },
+    )
+    assert turns == [
+        Turn(role=Role.USER, content="Hi", learned=False),
+        Turn(
+            role=Role.ASSISTANT,
+            thoughts="Hm.",
+            tool_calls=(
+                ToolCall(name="w", arguments='{"a": 1}'),
+                ToolCall(name="v", arguments="{}"),
+            ),
+        ),
+    ]
+    assert noticed == []
+    with pytest.raises(RowError, match="a call of a tool has no name"):
+        read({"role": "assistant", "content": [{"type": "tool_call", "value": "w(a=1)"}]})
 
 
 def test_fields_of_turns_that_are_not_read_are_noticed_unless_they_are_empty() -> None:

@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from memory_models.device import Device
-from memory_models.settings import Dtype, FinetuningType, Optimizer, Quantization, changed
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    Optimizer,
+    Quantization,
+    changed,
+)
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, HOPPER, ROOMY_HOST, request, with_free
 from tsplanner.hardware.nodes import stated_link
@@ -192,6 +199,15 @@ def test_fp16_that_was_pinned_is_warned_of_as_well() -> None:
     pins = Pins(model_dtype=Dtype.FP16)
     found = choose(request("qwen3-30b-a3b", HOPPER, pins=pins))
     assert "unslothai/unsloth-zoo pull request 866" in words(found, RemarkKind.FP16_GRADIENTS)
+
+
+def test_flash_attention_is_taken_to_be_on_a_machine_that_is_elsewhere() -> None:
+    """Its packages are not known here, and whoever asks for it has it."""
+    pins = Pins(attention=Attention.FLASH_ATTENTION_2)
+    elsewhere = request("qwen2.5-0.5b", HOPPER, packages=(), pins=pins)
+    assert RemarkKind.FLASH_ASSUMED in kinds(choose(elsewhere))
+    machine = replace(elsewhere.machine, detected=True, packages=("flash_attn",))
+    assert RemarkKind.FLASH_ASSUMED not in kinds(choose(replace(elsewhere, machine=machine)))
 
 
 def test_pure_bf16_is_warned_of_where_the_base_is_trained() -> None:

@@ -24,7 +24,6 @@ from tsplanner.planner.explain.reasons import (
     Explanation,
     LinkBasis,
     MemoryKind,
-    PackageLack,
     Reason,
     Refusal,
     Remark,
@@ -83,7 +82,6 @@ VALUE_TABLES: dict[str, type[StrEnum]] = {
     "memory": MemoryKind,
     "bottleneck": Bottleneck,
     "rounded": RoundedPart,
-    "lack": PackageLack,
     "link_basis": LinkBasis,
     "source": StreamSource,
 }
@@ -108,9 +106,7 @@ def test_every_enum_of_reasons_has_a_table() -> None:
         for each in vars(reasons).values()
         if isinstance(each, type) and issubclass(each, StrEnum) and each is not StrEnum
     }
-    assert enums == (
-        set(TABLES) | {LinkBasis, MemoryKind, PackageLack, RoundedPart, StreamSource}
-    ) - {Phrase}
+    assert enums == (set(TABLES) | {LinkBasis, MemoryKind, RoundedPart, StreamSource}) - {Phrase}
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=TABLE_NAMES)

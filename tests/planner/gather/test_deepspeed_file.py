@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from memory_models.settings import Dtype
+from memory_models.sharding.partition import partition_of
 from tsplanner.errors import UsageError
+from tsplanner.planner.gather.cases import read_case
 from tsplanner.planner.gather.deepspeed_file import merged, read_deepspeed
 
 TUTORIAL: dict[str, Any] = {
@@ -67,6 +69,47 @@ def test_the_usual_file_is_read_without_a_word(tmp_path: Path) -> None:
     assert json.loads(config.text) == TUTORIAL
 
 
+def test_names_without_their_beginning_and_zeros_are_read_as_deepspeed_reads_them(
+    tmp_path: Path,
+) -> None:
+    """The file that axolotl ships: a sub-group for each tensor, nothing gathered ahead or kept."""
+    zero = {
+        "stage": 3,
+        "sub_group_size": 0,
+        "max_live_parameters": 0,
+        "max_reuse_distance": 0,
+        "gather_16bit_weights_on_model_save": True,
+    }
+    path = write(tmp_path, {"bf16": {"enabled": True}, "zero_optimization": zero})
+    config = read_deepspeed(path).config
+    assert config.sub_group_size == 0
+    assert (config.stage3_max_live_parameters, config.stage3_max_reuse_distance) == (0, 0)
+    assert config.warnings == ()
+    # Where both stand, DeepSpeed takes the full name.
+    both = {**zero, "stage3_max_live_parameters": 7}
+    path = write(tmp_path, {"bf16": {"enabled": True}, "zero_optimization": both})
+    assert read_deepspeed(path).config.stage3_max_live_parameters == 7
+
+
+def test_what_is_off_needs_no_size(tmp_path: Path) -> None:
+    """ms-swift writes the options of ZeRO++ down, all off."""
+    off = changed(zero_quantized_weights=False, zero_hpz_partition_size=1)
+    (warning,) = read_deepspeed(write(tmp_path, off)).config.warnings
+    assert warning == "zero_optimization.zero_hpz_partition_size is not sized"
+
+
+def test_without_sub_groups_a_step_takes_the_largest_tensor(tmp_path: Path) -> None:
+    """On each of two processes it has half of Qwen2.5-0.5B's embedding, 151,936 x 896 / 2."""
+    zero = {"stage": 3, "sub_group_size": 0}
+    path = write(tmp_path, {"bf16": {"enabled": True}, "zero_optimization": zero})
+    given = {"finetuning_type": "full", "world_size": 2, "deepspeed": str(path)}
+    found = read_case({"model": "qwen2.5-0.5b", **given}, {})
+    shares = partition_of(found.architecture, found.settings.states).shares
+    assert max(shares) == 151_936 * 896 // 2
+    # Embedding, final norm, and of each of 24 layers seven matrices, three biases and its norms.
+    assert len(shares) == 2 + 24 * 11
+
+
 def test_what_the_file_leaves_out_has_deepspeeds_default(tmp_path: Path) -> None:
     """Half a billion elements for the bucket, 50 million ahead, 100,000 whole."""
     config = read_deepspeed(
@@ -113,7 +156,8 @@ def test_numbers_are_pinned(tmp_path: Path) -> None:
         (changed(2, offload_param={"device": "cpu"}), "offload_param needs stage 3"),
         (changed(offload_param={"device": "nvme"}), "offload_param to nvme is not sized"),
         (changed(sub_group_size="auto"), 'sub_group_size is "auto", which nobody fills in'),
-        (changed(sub_group_size=-1), "sub_group_size must be a whole number of at least 1, not -1"),
+        (changed(sub_group_size=-1), "sub_group_size must be a whole number of at least 0, not -1"),
+        (changed(reduce_bucket_size=0), "reduce_bucket_size must be a whole number of at least 1"),
         (changed(reduce_bucket_size=1.5), "reduce_bucket_size must be a whole number"),
         (changed(reduce_bucket_size=float("nan")), "reduce_bucket_size must be a whole number"),
         (changed(reduce_bucket_size=True), "reduce_bucket_size must be a whole number"),

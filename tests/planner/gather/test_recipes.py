@@ -45,6 +45,46 @@ def test_habits_hold_where_nothing_was_given() -> None:
     assert with_habits(CASE) == CASE
 
 
+WEIGHTS = 494_032_768
+"""Parameters of Qwen2.5-0.5B: 136,134,656 of the embedding, 24 x 14,912,384 of layers, 896."""
+
+
+@pytest.mark.parametrize(
+    ("given", "bytes_each"),
+    [
+        # LLaMA-Factory casts what it trains to fp32, and leaves a frozen base in half precision.
+        ({"recipe": "llama-factory", "finetuning_type": "full"}, 4),
+        ({"recipe": "llama-factory", "finetuning_type": "lora"}, 2),
+        # Its pure_bf16 is a precision that was given.
+        ({"recipe": "llama-factory", "finetuning_type": "full", "model_dtype": "bf16"}, 2),
+        # DeepSpeed casts the model to half precision, whatever it was loaded in.
+        (
+            {
+                "recipe": "llama-factory",
+                "finetuning_type": "full",
+                "zero_stage": 2,
+                "world_size": 2,
+            },
+            2,
+        ),
+        # TRL loads a model that it knows by name in fp32, frozen or not.
+        ({"recipe": "trl", "finetuning_type": "lora"}, 4),
+        ({"recipe": "trl", "finetuning_type": "full"}, 4),
+        ({"recipe": "trl", "finetuning_type": "lora", "model_dtype": "bf16"}, 2),
+        ({"recipe": "transformers", "finetuning_type": "full"}, 2),
+    ],
+)
+def test_weights_are_in_the_precision_that_the_trainer_keeps_them_in(
+    given: dict[str, object], bytes_each: int
+) -> None:
+    """Where no precision of the weights was given."""
+    found = read_case({"model": "qwen2.5-0.5b", "sequence_length": 512, **given}, {})
+    parts = estimate_memory(found.architecture, found.settings, None).components
+    (held,) = [part.bytes for part in parts if part.name == "base weights"]
+    # Tensors begin at multiples of 512 bytes.
+    assert held == pytest.approx(WEIGHTS * bytes_each, rel=1e-3)
+
+
 def test_unsloth_takes_less_than_a_run_with_pefts_preparation() -> None:
     """Neither the logits of Qwen2.5's 151,936 words nor an embedding in fp32 are held."""
     plain, unsloth = case(recipe="transformers"), case(recipe="unsloth")

@@ -51,6 +51,7 @@ def test_every_candidate_keeps_the_effective_batch_exactly(effective: int, cards
         Pins(model_dtype=Dtype.FP32),
         Pins(zero_stage=1),
         Pins(zero_stage=3),
+        Pins(zero_stage=3, offload_optimizer=True, offload_param=False),
         Pins(offload_optimizer=True),
         Pins(offload_param=True),
         Pins(quantization=None),

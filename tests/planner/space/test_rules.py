@@ -27,6 +27,11 @@ from tsplanner.planner.space.rules import (
 )
 
 
+def detected(made: PlanRequest) -> PlanRequest:
+    """The request for a machine that was looked at, with the packages that were found there."""
+    return replace(made, machine=replace(made.machine, detected=True))
+
+
 def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
     """The request and the candidate of a row."""
     made = request(
@@ -43,7 +48,7 @@ def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
     made = replace(made, model=replace(made.model, trust_remote_code=row.remote))
     if row.family is not None:
         made = replace(made, model=replace(made.model, model_type=row.family))
-    made = replace(made, machine=replace(made.machine, detected=row.detected))
+    made = detected(made) if row.detected else made
     return made, from_flat(HardwareSettings, **row.hardware)  # type: ignore[arg-type]
 
 
@@ -90,7 +95,7 @@ def test_what_closes_every_branch_is_decisive() -> None:
 
 def test_where_nothing_closes_every_branch_each_refusal_is_kept() -> None:
     """One half lacks one package, the other half another one."""
-    made = request("qwen2.5-0.5b", HOPPER, packages=())
+    made = detected(request("qwen2.5-0.5b", HOPPER, packages=()))
     branches = [
         from_flat(HardwareSettings, attention=FLASH),
         from_flat(HardwareSettings, quantization=Quantization.NF4),
@@ -102,7 +107,7 @@ def test_where_nothing_closes_every_branch_each_refusal_is_kept() -> None:
 
 def test_a_person_reads_the_refusals_of_what_was_asked_for() -> None:
     """Nobody asked for 4 bits or FlashAttention; where nothing fits a missing package matters."""
-    open_request = request("qwen2.5-0.5b", HOPPER, packages=())
+    open_request = detected(request("qwen2.5-0.5b", HOPPER, packages=()))
     branches = [
         from_flat(HardwareSettings, attention=FLASH),
         from_flat(HardwareSettings, quantization=Quantization.NF4),

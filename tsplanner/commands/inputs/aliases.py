@@ -1,10 +1,12 @@
 """Words of other trainers for flags that are here: the one table of them.
 
 A word counts on a verb that has the flag which it stands for. Underscores and hyphens are one, so
-``--num_train_epochs 3`` and ``--num-train-epochs 3`` are both ``--epochs 3``.
+``--num_train_epochs 3`` and ``--num-train-epochs 3`` are both ``--epochs 3``. Their values for a
+flag count however the flag is spelled: ``--lora-target all`` is ``--lora-target all-linear``.
 
 Sources: TrainingArguments of transformers 5.24, SFTConfig and ModelConfig of trl 1.16, hparams/ of
-llamafactory 0.9.5, utils/schemas/ of axolotl 0.19, FastLanguageModel of Unsloth's notebooks.
+llamafactory 0.9.5, utils/schemas/ of axolotl 0.19, FastLanguageModel of Unsloth's notebooks,
+arguments/ of ms-swift 4 (2026-08).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from memory_models.frozen import frozen
 from tsplanner.errors import UsageError, quoted
 
 HF, TRL, FACTORY, AXOLOTL, UNSLOTH = "transformers", "TRL", "LLaMA-Factory", "axolotl", "Unsloth"
+SWIFT = "ms-swift"
 TRUE, FALSE = "true", "false"
 
 
@@ -28,25 +31,64 @@ class Word:
     by: tuple[str, ...]
     """The trainers that have it."""
     values: Mapping[str, str | None] = field(default_factory=dict)
-    """Their value, in small letters, by ours; None: leave the flag out. Others stay as they are."""
+    """Their value, in small letters, by ours, before ``VALUES`` of the flag."""
     switch: bool = False
     """It may stand without a value, which means true."""
+    first: str = ""
+    """The flag that it stands for on a verb that has this one, too."""
+
+    def flag_of(self, parser: argparse.ArgumentParser) -> str:
+        """The flag that it stands for on a verb."""
+        return self.first if self.first in parser._option_string_actions else self.flag
 
 
-def _switch(flag: str, value: str, *by: str) -> Word:
+def _switch(flag: str, value: str, *by: str, first: str = "") -> Word:
     """A word that is true or false, for one value of a flag."""
-    return Word(flag=flag, by=by, values={TRUE: value, FALSE: None}, switch=True)
+    return Word(flag=flag, by=by, values={TRUE: value, FALSE: None}, switch=True, first=first)
 
 
-DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "auto": None}
-KERNELS = {"fa2": "flash_attention_2", "disabled": "eager", "auto": None}
-BITS = {"4": "nf4", "8": "int8"}
+def _mixed(value: str) -> Word:
+    """Trainer's word for mixed precision: of the arithmetic, where a verb tells it from weights."""
+    values = {TRUE: value, FALSE: None, "auto": None}
+    by = (HF, TRL, FACTORY, AXOLOTL)
+    return Word(flag="--model-dtype", by=by, values=values, switch=True, first="--autocast")
+
+
+FLASH = "flash_attention_2"
+VALUES: dict[str, dict[str, str | None]] = {
+    "--model-dtype": {
+        "bfloat16": "bf16",
+        "float16": "fp16",
+        "half": "fp16",
+        "float32": "fp32",
+        "auto": None,
+    },
+    "--attention": {
+        "fa2": FLASH,
+        "flash_attn": FLASH,
+        "kernels-community/flash-attn2": FLASH,
+        "disabled": "eager",
+        "auto": None,
+    },
+    "--quantization": {"4": "nf4", "8": "int8"},
+    "--gradient-checkpointing": {"unsloth": "on"},
+    "--lora-target": {"all": "all-linear"},
+    "--optimizer": {"adamw_8bit": "adamw_bnb_8bit"},
+    "--max-steps": {"-1": None},
+}
+"""Their value of a flag, in small letters, by ours; None: leave the flag out. Others stay."""
 WORDS: dict[str, Word] = {
     "model-name-or-path": Word(flag="--model", by=(HF, TRL, FACTORY)),
     "model-name": Word(flag="--model", by=(UNSLOTH,)),
     "base-model": Word(flag="--model", by=(AXOLOTL,)),
     "dataset-name": Word(flag="--dataset", by=(TRL,)),
     "datasets": Word(flag="--dataset", by=(AXOLOTL,)),
+    "tuner-type": Word(flag="--finetuning-type", by=(SWIFT,)),
+    "train-type": Word(flag="--finetuning-type", by=(SWIFT,)),
+    "attn-impl": Word(flag="--attention", by=(SWIFT,)),
+    "quant-bits": Word(flag="--quantization", by=(SWIFT,)),
+    "split-dataset-ratio": Word(flag="--validation-fraction", by=(SWIFT,)),
+    "global-batch-size": Word(flag="--effective-batch", by=(SWIFT, "Megatron")),
     "tokenizer-name-or-path": Word(flag="--tokenizer", by=(FACTORY,)),
     "num-train-epochs": Word(flag="--epochs", by=(HF, TRL, FACTORY, UNSLOTH)),
     "num-epochs": Word(flag="--epochs", by=(AXOLOTL,)),
@@ -78,21 +120,22 @@ WORDS: dict[str, Word] = {
     "additional-target": Word(flag="--modules-to-save", by=(FACTORY,)),
     "load-in-4bit": _switch("--quantization", "nf4", TRL, AXOLOTL, UNSLOTH),
     "load-in-8bit": _switch("--quantization", "int8", TRL, AXOLOTL, UNSLOTH),
-    "quantization-bit": Word(flag="--quantization", by=(FACTORY,), values=BITS),
-    "bf16": _switch("--model-dtype", "bf16", HF, TRL, FACTORY, AXOLOTL),
-    "fp16": _switch("--model-dtype", "fp16", HF, TRL, FACTORY, AXOLOTL),
-    "dtype": Word(flag="--model-dtype", by=(TRL, UNSLOTH), values=DTYPES),
-    "torch-dtype": Word(flag="--model-dtype", by=(HF,), values=DTYPES),
+    "quantization-bit": Word(flag="--quantization", by=(FACTORY,)),
+    "bf16": _mixed("bf16"),
+    "fp16": _mixed("fp16"),
+    "pure-bf16": _switch("--model-dtype", "bf16", FACTORY),
+    "dtype": Word(flag="--model-dtype", by=(TRL, UNSLOTH)),
+    "torch-dtype": Word(flag="--model-dtype", by=(HF, SWIFT)),
     "optim": Word(flag="--optimizer", by=(HF, TRL, FACTORY, UNSLOTH)),
-    "attn-implementation": Word(flag="--attention", by=(TRL, AXOLOTL), values=KERNELS),
-    "flash-attn": Word(flag="--attention", by=(FACTORY,), values=KERNELS),
-    "flash-attention": _switch("--attention", "flash_attention_2", AXOLOTL),
+    "attn-implementation": Word(flag="--attention", by=(TRL, AXOLOTL)),
+    "flash-attn": Word(flag="--attention", by=(FACTORY,)),
+    "flash-attention": _switch("--attention", FLASH, AXOLOTL),
     "flex-attention": _switch("--attention", "flex_attention", AXOLOTL),
-    "sdp-attention": _switch("--attention", "sdpa", AXOLOTL),
     "eager-attention": _switch("--attention", "eager", AXOLOTL),
-    "use-gradient-checkpointing": Word(
-        flag="--gradient-checkpointing", by=(UNSLOTH,), values={"unsloth": "on"}, switch=True
-    ),
+    "sdp-attention": _switch("--attention", "sdpa", AXOLOTL),
+    "use-liger-kernel": _switch("--kernels", "liger", HF, TRL),
+    "enable-liger-kernel": _switch("--kernels", "liger", FACTORY),
+    "use-gradient-checkpointing": Word(flag="--gradient-checkpointing", by=(UNSLOTH,), switch=True),
     "host-checkpoints": Word(
         flag="--inputs-on-device",
         by=("tsplanner before 0.3",),
@@ -105,6 +148,10 @@ WORDS: dict[str, Word] = {
 }
 """By their word, with hyphens. A word that is spelled as the flag here is not in the table."""
 
+REFINING = frozenset(
+    {"use-dora", "peft-use-dora", "use-rslora", "peft-use-rslora", "lora-target-linear"}
+)
+"""Words that say more of what another word says; they count wherever they stand beside it."""
 BATCH = "gradient-accumulation-steps"
 LAYOUT = (
     "rows are laid end to end where that is faster, and learn the same as padded ones: "
@@ -127,6 +174,8 @@ REFUSED: dict[str, str] = {
     "eval-strategy": WHEN,
     "evaluation-strategy": WHEN,
     "save-strategy": WHEN,
+    "evals-per-epoch": WHEN,
+    "saves-per-epoch": WHEN,
     "save-total-limit": "two checkpoints are kept, and both are removed once a run is over",
     "load-best-model-at-end": "the weights of the best evaluation are saved in any case",
     "per-device-eval-batch-size": "held-out rows pass one by one, or as training packs them",
@@ -137,26 +186,31 @@ REFUSED: dict[str, str] = {
 
 
 def own_words(line: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
-    """A verb's command line with its own flags in place of other trainers' words.
+    """A verb's command line with its own flags and values in place of other trainers'.
 
     Raises UsageError for a word that has no flag here.
     """
     known = parser._option_string_actions
     found: list[str] = []
+    refined: list[str] = []
     words = list(line)
     while words:
         word = words.pop(0)
         name, sign, value = word.partition("=")
-        hyphened = f"--{key(name)}"
-        if not name.startswith("--") or name in known:
+        flag = f"--{key(name)}"
+        taken = flag not in known and is_taken(key(name), parser)
+        if not name.startswith("--") or not (taken or flag in known):
             found.append(word)
-        elif hyphened in known:
-            found.append(hyphened + sign + value)
-        elif is_taken(key(name), parser):
-            found += _translated(name, value if sign else None, words)
+            continue
+        given = value if sign else None
+        if not sign and words and not words[0].startswith("--"):
+            given = words.pop(0)
+        if taken:
+            into = refined if key(name) in REFINING else found
+            into += _translated(name, given, parser)
         else:
-            found.append(word)
-    return found
+            found += [flag] if given is None else _own(flag, given, sign)
+    return [*found, *refined]
 
 
 def key(name: str) -> str:
@@ -175,25 +229,47 @@ def is_taken(name: str, parser: argparse.ArgumentParser) -> bool:
     known = parser._option_string_actions
     if name in REFUSED:
         return "--lora-target" in known
-    return name in WORDS and WORDS[name].flag in known
+    return name in WORDS and WORDS[name].flag_of(parser) in known
 
 
-def _translated(name: str, value: str | None, rest: list[str]) -> Iterator[str]:
-    """A word and its value as our flag; a value of its own is taken from the ``rest``."""
+def _translated(name: str, value: str | None, parser: argparse.ArgumentParser) -> Iterator[str]:
+    """A word and its value as our flag."""
     if (why := REFUSED.get(key(name))) is not None:
         raise UsageError(f"{name} is no setting here: {why}.")
     word = WORDS[key(name)]
-    if value is None and rest and not rest[0].startswith("--"):
-        value = rest.pop(0)
+    flag = word.flag_of(parser)
     if value is None:
         if not word.switch:
-            raise UsageError(f"{name} has no value: it stands for {word.flag}.")
+            raise UsageError(f"{name} has no value: it stands for {flag}.")
         value = TRUE
     if word.flag != "--dataset" and key(name) in SWITCHES and value.lower() not in word.values:
         raise UsageError(f"{name} takes true or false, not {quoted(value)}.")
     ours = word.values.get(value.lower(), value)
     if ours is not None:
-        yield from (word.flag, ours)
+        yield from _own(flag, ours)
+
+
+def _own(flag: str, value: str, sign: str = "") -> Iterator[str]:
+    """A flag of ours with a value that may be theirs, joined by ``sign`` where there is one."""
+    ours = VALUES.get(flag, {}).get(value.lower(), value)
+    if flag == "--warmup-steps" and ours is not None:
+        flag, ours = _warm_up(ours)
+    if ours is not None:
+        yield from [f"{flag}{sign}{ours}"] if sign else [flag, ours]
+
+
+def _warm_up(steps: str) -> tuple[str, str]:
+    """Steps of the warm-up, which below 1 are their share of the run.
+
+    Source: transformers 5.24 training_args.py, ``get_warmup_steps``.
+    """
+    try:
+        number = float(steps)
+    except ValueError:
+        return "--warmup-steps", steps
+    if 0 < number < 1:
+        return "--warmup-ratio", steps
+    return "--warmup-steps", f"{number:.0f}" if number.is_integer() else steps
 
 
 SWITCHES = frozenset(name for name, word in WORDS.items() if {TRUE, FALSE} <= set(word.values))
@@ -203,8 +279,16 @@ SWITCHES = frozenset(name for name, word in WORDS.items() if {TRUE, FALSE} <= se
 def table() -> Iterator[tuple[str, str, str]]:
     """Word, trainers and what it stands for here, for the page that lists them."""
     for name, word in sorted(WORDS.items()):
-        means = "".join(
-            f"; `{theirs}`: {'left out' if ours is None else f'`{ours}`'}"
-            for theirs, ours in word.values.items()
-        )
-        yield name.replace("-", "_"), ", ".join(word.by), f"`{word.flag}`{means}"
+        means = "".join(f"; {_meaning(*pair)}" for pair in word.values.items())
+        first = f" (`estimate`: `{word.first}`)" if word.first else ""
+        yield name.replace("-", "_"), ", ".join(word.by), f"`{word.flag}`{first}{means}"
+
+
+def values_table() -> Iterator[tuple[str, str]]:
+    """Flag and what their values of it are here, for the page that lists them."""
+    for flag, values in sorted(VALUES.items()):
+        yield flag, "; ".join(_meaning(*pair) for pair in values.items())
+
+
+def _meaning(theirs: str, ours: str | None) -> str:
+    return f"`{theirs}`: {'left out' if ours is None else f'`{ours}`'}"

@@ -52,18 +52,16 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("gradient_checkpointing", **on_off)
     pin("checkpointed_layers", "; all: all or none [as few as fit]", type=layers, metavar="N|all")
     pin("attention", choices=names(Attention))
-    # Liger's kernels are other trainers': `estimate` sizes them, and our worker has none.
     pin("loss_kernel", choices=[LossKernel.PLAIN.value, LossKernel.FUSED.value])
     pin("optimizer", choices=names(Optimizer))
     words = f"{SETTINGS['decoder_kernels']} [compiled from capability 8.0 with Triton, else fused]"
-    own = [each for each in DecoderKernels if each is not DecoderKernels.LIGER]
-    kernels: dict[str, Any] = {"type": DecoderKernels, "choices": own}
     group.add_argument(
         "--kernels",
         dest="decoder_kernels",
         help=words,
         metavar="reference|fused|compiled",
-        **kernels,
+        # Liger's are other trainers': `estimate` sizes them, and our worker has none.
+        choices=[each.value for each in DecoderKernels if each is not DecoderKernels.LIGER],
     )
     pin("model_dtype", choices=names(Dtype))
     kinds = ", ".join([NONE, *names(Quantization)])

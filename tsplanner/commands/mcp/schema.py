@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from memory_models.settings import DecoderKernels
 from tsplanner.commands.doctor import Purpose
 from tsplanner.commands.inputs import values
 from tsplanner.commands.inputs.keywords import REPEATED
@@ -44,7 +43,6 @@ TYPES: dict[object, dict[str, Any]] = {
     values.method: TEXT,
     values.quantization: TEXT,
     LossOn: TEXT,
-    DecoderKernels: TEXT,
     Purpose: TEXT,
 }
 """What JSON holds for a value that a parser's function reads."""

@@ -11,6 +11,8 @@ import msgspec
 from tsplanner.datasets.records import Fault, ToolCall
 from tsplanner.datasets.rows.fields import RowError, kind_of, wrong_type
 
+CALL_PARTS = frozenset({"tool_use", "tool_call"})
+"""Types of the parts of a content that are calls."""
 ARGUMENTS = ("arguments", "parameters", "args", "input")
 """Names of a call's arguments; the first is OpenAI's."""
 
@@ -32,11 +34,17 @@ def tools_text(name: str, value: Any) -> str:
     return json.dumps(tools, ensure_ascii=False) if tools else ""
 
 
-def _tool(name: str, value: Any) -> dict[str, Any]:
-    """A definition in OpenAI's form; it may be a function alone, and the text of either."""
+def _opened(value: Any) -> Any:
+    """What a text holds as JSON; anything else as it is."""
     if isinstance(value, str):
         with contextlib.suppress(msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
-            value = msgspec.json.decode(value)
+            return msgspec.json.decode(value)
+    return value
+
+
+def _tool(name: str, value: Any) -> dict[str, Any]:
+    """A definition in OpenAI's form; it may be a function alone, and the text of either."""
+    value = _opened(value)
     if not isinstance(value, dict):
         raise RowError(f'field "{name}" holds {kind_of(value)}, not a tool', Fault.WRONG_TYPE)
     value = {key: item for key, item in value.items() if item is not None}
@@ -65,7 +73,8 @@ def without_tool_parts(turn: dict[str, Any]) -> list[dict[str, Any]]:
     """A turn whose calls and results of tools are parts of its content, as turns of OpenAI's form.
 
     Source: Anthropic's messages, whose calls are parts ``tool_use`` of the assistant's turn and
-    whose results are parts ``tool_result`` of the user's next turn. Other turns stay as they are.
+    whose results are parts ``tool_result`` of the user's next turn, and LLaMA-Factory's v1 rows,
+    whose calls are parts ``tool_call`` with the text of a call. Other turns stay as they are.
     """
     content = turn.get("content")
     parts = content if isinstance(content, list) else []
@@ -74,7 +83,10 @@ def without_tool_parts(turn: dict[str, Any]) -> list[dict[str, Any]]:
     others: list[Any] = []
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
-        (uses if kind == "tool_use" else results if kind == "tool_result" else others).append(part)
+        if kind in CALL_PARTS:
+            uses.append(_opened(part["value"]) if "value" in part else part)
+        else:
+            (results if kind == "tool_result" else others).append(part)
     if not uses and not results:
         return [turn]
     made = [

@@ -20,6 +20,7 @@ THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "though
 CALL_KEYS = ("tool_calls", "function_call")
 LOSS_KEYS: Mapping[str, bool] = {
     "weight": True,
+    "loss_weight": True,
     "loss": True,
     "train": True,
     "training": True,
@@ -203,9 +204,10 @@ class TurnReader:
         if not isinstance(value, list):
             raise RowError(f'turn {place}: "{key}" is {kind_of(value)}, not text', Fault.WRONG_TYPE)
         parts = [_part(each, place) for each in value]
-        if len(parts) > 1:
+        texts = [text for text, _ in parts if text]
+        if len(texts) > 1:
             self.remarks.append((Noticed.GUESS, SEVERAL_PARTS))
-        return "".join(text for text, _ in parts), "".join(thought for _, thought in parts)
+        return "".join(texts), "".join(thought for _, thought in parts)
 
     def _pair(self, item: Any, place: int) -> Iterator[Turn]:
         """A question and its answer in one element of a dialogue."""
@@ -270,10 +272,12 @@ def _part(part: Any, place: int) -> tuple[str, str]:
     if kind in TEXT_PARTS and part.get("thought") is True:
         # Gemini's thoughts are text parts with a mark.
         return "", _string(part.get("text"), "text", place)
+    # LLaMA-Factory's v1 rows have the value of every kind of part under the same name.
+    text = part.get("text", part.get("value"))
     if kind in TEXT_PARTS:
-        return _string(part.get("text"), "text", place), ""
+        return _string(text, "text", place), ""
     if kind in THOUGHT_PARTS:
-        return "", _string(part.get("thinking", part.get("text")), "thinking", place)
+        return "", _string(part.get("thinking", text), "thinking", place)
     _refuse_media(kind, place)
     raise RowError(
         f"turn {place}: a part of the type {named(kind)} is not read; give text parts", Fault.PART

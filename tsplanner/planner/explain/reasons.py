@@ -50,13 +50,6 @@ class LinkBasis(StrEnum):
     NOT_KNOWN = "not_known"
 
 
-class PackageLack(StrEnum):
-    """Why an optional package is taken to be missing."""
-
-    NOT_INSTALLED = "not_installed"
-    NOT_DESCRIBED = "not_described"
-
-
 class Reason(StrEnum):
     """Why a candidate is tight, does not fit, or is not the first."""
 
@@ -226,6 +219,7 @@ class RemarkKind(StrEnum):
     FP16_GRADIENTS = "fp16_gradients"
     PURE_BF16 = "pure_bf16"
     LONG_POSITIONS = "long_positions"
+    FLASH_ASSUMED = "flash_assumed"
     WRITES_SCORES = "writes_scores"
     HIGH_RATE = "high_rate"
     FEW_ROWS = "few_rows"

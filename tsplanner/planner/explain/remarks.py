@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 
 from memory_models.frozen import frozen
-from memory_models.settings import Dtype, Optimizer
+from memory_models.settings import Attention, Dtype, Optimizer
 from memory_models.states.weights import weight_bytes
 from memory_models.units import GIB
 from tsplanner.models.families import FP16_TROUBLE, Trouble
@@ -268,6 +268,13 @@ def _high_rate(chosen: Chosen) -> Iterator[Remark]:
         yield Remark(kind=RemarkKind.HIGH_RATE, data=data)
 
 
+def _flash_assumed(chosen: Chosen) -> Iterator[Remark]:
+    """Who asks for flash-attn on a machine elsewhere says that it is there."""
+    machine, attention = chosen.request.machine, chosen.hardware.kernels.attention
+    if attention is Attention.FLASH_ATTENTION_2 and not machine.detected:
+        yield Remark(kind=RemarkKind.FLASH_ASSUMED)
+
+
 def _few_rows(chosen: Chosen) -> Iterator[Remark]:
     """The dataset does not fill one step."""
     rows = chosen.request.dataset.lengths.rows_kept
@@ -333,6 +340,7 @@ REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _idle_gpus,
     _streamed,
     _padding,
+    _flash_assumed,
     _high_rate,
     _few_rows,
     _family_in_fp16,

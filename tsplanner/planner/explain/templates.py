@@ -19,7 +19,6 @@ from tsplanner.planner.explain.reasons import (
     MemoryKind,
     NoPlan,
     Obstacle,
-    PackageLack,
     Reason,
     RemarkKind,
     RuleName,
@@ -70,13 +69,6 @@ MEMORIES: dict[MemoryKind, Words] = {
     MemoryKind.HOST: ("the host's memory", "主机内存"),
     MemoryKind.DEVICE: ("the free memory", "可用内存"),
 }
-PACKAGE_LACKS: dict[PackageLack, Words] = {
-    PackageLack.NOT_INSTALLED: ("which is not installed", "该包未安装"),
-    PackageLack.NOT_DESCRIBED: (
-        "which a described machine has only if its machine file lists flash_attn under packages",
-        "只有在机器文件的 packages 中列出 flash_attn 时，所描述的机器才有该包",
-    ),
-}
 BOTTLENECKS: dict[Bottleneck, Words] = {
     Bottleneck.MATRIX: ("matrix products", "矩阵乘法"),
     Bottleneck.MEMORY: ("memory traffic", "访存"),
@@ -100,8 +92,8 @@ RULES: dict[RuleName, Words] = {
         "flash_attention_2 需要计算能力 8.0，该 GPU 为 {capability}",
     ),
     RuleName.FLASH_ATTENTION_PACKAGE: (
-        "flash_attention_2 needs the package flash-attn, {lack}",
-        "flash_attention_2 需要 flash-attn 包，{lack}",
+        "flash_attention_2 needs the package flash-attn, which is not installed",
+        "flash_attention_2 需要 flash-attn 包，该包未安装",
     ),
     RuleName.FLASH_ATTENTION_FAMILY: (
         "flash_attention_2 is refused by this model's class in transformers: take sdpa",
@@ -468,7 +460,6 @@ VALUES: dict[str, Mapping[Any, Words]] = {
     "memory": MEMORIES,
     "bottleneck": BOTTLENECKS,
     "rounded": ROUNDED_PARTS,
-    "lack": PACKAGE_LACKS,
     "link_basis": LINK_BASES,
     "source": STREAM_SOURCES,
 }

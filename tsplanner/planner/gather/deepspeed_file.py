@@ -33,6 +33,8 @@ FILLED = frozenset(
     {"reduce_bucket_size", "stage3_prefetch_bucket_size", "stage3_param_persistence_threshold"}
 )
 """Sizes for which transformers takes "auto"."""
+STAGE_3 = "stage3_"
+"""Beginning of names that DeepSpeed takes without it as well (``populate_by_name``)."""
 PLAIN = frozenset(
     {
         "train_batch_size",
@@ -183,7 +185,11 @@ class _Reader:
 
     def __init__(self, path: Path, document: dict[str, Any]) -> None:
         self.path, self.document = path, document
-        self.zero = self.section(document, "zero_optimization")
+        zero = self.section(document, "zero_optimization")
+        full = {name: f"{STAGE_3}{name}" for name in zero if f"{STAGE_3}{name}" in PLAIN_ZERO}
+        self.zero = {full[name]: zero[name] for name in full} | {
+            name: value for name, value in zero.items() if name not in full
+        }
 
     def error(self, what: str) -> UsageError:
         """A sentence about this file."""
@@ -251,7 +257,7 @@ class _Reader:
             value = self.zero.get(name, default)
             if value == AUTO and name not in FILLED:
                 raise self.error(f'{name} is "auto", which nobody fills in: give a number')
-            least = 0 if name == "stage3_param_persistence_threshold" else 1
+            least = 1 if name == "reduce_bucket_size" else 0
             found[name] = self.number({name: value}, name, least)
         return found
 
@@ -268,8 +274,8 @@ class _Reader:
             (self.document, PLAIN, ""),
             (self.zero, PLAIN_ZERO, "zero_optimization."),
         ):
-            for name in where:
-                if name in known:
+            for name, value in where.items():
+                if name in known or (name in UNSIZED and value in (False, None)):
                     continue
                 if name in UNSIZED:
                     yield f"{label}{name} is not sized"

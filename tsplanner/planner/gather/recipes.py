@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
-from memory_models.settings import DecoderKernels
+from memory_models.settings import DecoderKernels, Dtype, FinetuningType
 from tsplanner.errors import UsageError, did_you_mean, quoted
 
 PADDED = (
@@ -48,6 +48,8 @@ class Recipe:
     uses_accelerate: bool = False
     """Whether accelerate runs it, whose FSDP2 wraps the model whole: adapters are in slices, too,
     and tables are gathered (accelerate 1.13 utils/fsdp_utils.py, ``fsdp2_prepare_model``)."""
+    whole_dtype: Dtype | None = None
+    """Precision in which it keeps a model that it trains whole, where that is not the file's."""
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ def _recipe(
     *notes: str,
     spread: float = SPREAD,
     uses_accelerate: bool = False,
+    whole_dtype: Dtype | None = None,
     **settings: object,
 ) -> tuple[str, Recipe]:
     found = Recipe(
@@ -84,6 +87,7 @@ def _recipe(
         notes=notes,
         spread=spread,
         uses_accelerate=uses_accelerate,
+        whole_dtype=whole_dtype,
     )
     return name, found
 
@@ -105,10 +109,12 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             _recipe(
                 "trl",
-                "SFTTrainer of TRL 1.x: loss in chunks, no upcast",
-                "trl 1.16 trainer/sft_config.py (chunked_nll), sft_trainer.py; PR 4457 (no upcast)",
+                "SFTTrainer of TRL 1.x: loss in chunks, weights in fp32 unless dtype is given",
+                "trl 1.16 trainer/sft_config.py (chunked_nll), sft_trainer.py, utils.py "
+                "(create_model_from_path: dtype); PR 4457 (no upcast)",
                 PADDED,
                 uses_accelerate=True,
+                model_dtype="fp32",
                 loss_kernel="fused",
                 decoder_kernels="reference",
                 upcast_unquantized=False,
@@ -152,10 +158,13 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             _recipe(
                 "llama-factory",
-                "plain loss, no upcast, checkpoints",
-                "hiyouga/LLaMA-Factory hparams/model_args.py, model/model_utils/checkpointing.py",
+                "plain loss, no upcast, checkpoints; a whole model in fp32",
+                "hiyouga/LLaMA-Factory hparams/model_args.py, model/model_utils/checkpointing.py, "
+                "model/adapter.py (trained weights in fp32 unless pure_bf16)",
                 PADDED,
+                "layers that freeze trains are in fp32 there",
                 uses_accelerate=True,
+                whole_dtype=Dtype.FP32,
                 loss_kernel="plain",
                 decoder_kernels="reference",
                 upcast_unquantized=False,
@@ -263,6 +272,8 @@ def recipe_of(given: Mapping[str, object]) -> Recipe | None:
         del habits["loss_kernel"]
     if recipe.uses_accelerate and given.get("fsdp") is True:
         habits["fsdp_whole_model"] = True
+    if recipe.whole_dtype is not None and given.get("finetuning_type") == FinetuningType.FULL:
+        habits["model_dtype"] = recipe.whole_dtype
     return replace(recipe, settings=MappingProxyType(habits))
 
 

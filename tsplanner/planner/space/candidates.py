@@ -320,7 +320,10 @@ def _optimizers(request: PlanRequest) -> list[Optimizer]:
 
 
 def _shardings(request: PlanRequest) -> list[Sharding]:
-    """Ways to shard. ZeRO-1 saves less than ZeRO-2 at equal traffic, so it has to be pinned."""
+    """Ways to shard. ZeRO-1 saves less than ZeRO-2 at equal traffic, so it has to be pinned.
+
+    So has ZeRO-3 with the optimizer alone in RAM: slices of the weights take less than its states.
+    """
     stage = request.pins.get("zero_stage")
     if _asks_for_slices(request.pins):
         trains = request.learning.method.trains_base and "fsdp_per_host" not in request.pins
@@ -328,6 +331,8 @@ def _shardings(request: PlanRequest) -> list[Sharding]:
     if stage == 1:
         return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
     plain = [found for found in SHARDINGS if stage is None or found.zero_stage == stage]
+    if stage == 3 and request.pins.get("offload_optimizer"):
+        plain.append(Sharding(zero_stage=3, offload_optimizer=True))
     unasked = not any(name in request.pins for name in ("zero_stage", "fsdp", "fsdp_per_host"))
     # No GPU has trained slices of the base itself, so that this has to be pinned.
     slices = unasked and request.learning.method.uses_adapter

@@ -9,7 +9,7 @@ from memory_models.device import Machine
 from memory_models.settings import Attention, DecoderKernels
 from tsplanner.models.families import FLEX_WITHOUT_FORMULA, NO_FLASH
 from tsplanner.planner.devices import used_machine
-from tsplanner.planner.explain.reasons import Data, PackageLack
+from tsplanner.planner.explain.reasons import Data
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
@@ -54,12 +54,13 @@ def has_compiler(machine: Machine) -> bool:
 
 
 def flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    """FlashAttention-2 comes with the package flash-attn."""
+    """FlashAttention-2 comes with the package flash-attn.
+
+    No plan takes it unasked: who asks for it on a described machine describes that it is there.
+    """
     wanted = hardware.kernels.attention is Attention.FLASH_ATTENTION_2
-    if not wanted or "flash_attn" in request.machine.packages:
-        return None
-    detected = request.machine.detected
-    return {"lack": PackageLack.NOT_INSTALLED if detected else PackageLack.NOT_DESCRIBED}
+    here = request.machine.detected and "flash_attn" not in request.machine.packages
+    return {} if wanted and here else None
 
 
 def flash_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
