@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support import hostile, tiny
+from tests.support import forked, hostile, tiny
 from tsplanner.cli import main
 from tsplanner.exporters.registry import EXPORTERS
 from tsplanner.planner.files import write_plan
@@ -30,30 +30,41 @@ CAP_BYTES = 2 * 2**30
 """Address space of a planner that reads hostile files."""
 
 
-def run(folder: Path, *words: str, cap: bool = False) -> subprocess.CompletedProcess[str]:
-    """The program on hostile input: it answers with a documented status and plain characters."""
+def capped(
+    words: tuple[str, ...], folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """The program with no more memory than a planner needs."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (CAP_BYTES, CAP_BYTES))
 
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "tsplanner", *words],
         check=False,
         cwd=folder,
-        env={
-            **os.environ,
-            "TSPLANNER_STATE": str(folder / "state"),
-            "TMPDIR": str(folder),
-            "HF_HUB_OFFLINE": "1",
-            "HF_MODULES_CACHE": str(folder / "modules"),
-        },
+        env=environment,
         capture_output=True,
         text=True,
         encoding="utf-8",
         errors="surrogateescape",
         timeout=120,
-        preexec_fn=limit if cap else None,
+        preexec_fn=limit,
     )
+
+
+def run(folder: Path, *words: str, cap: bool = False) -> subprocess.CompletedProcess[str]:
+    """The program on hostile input: it answers with a documented status and plain characters."""
+    environment = {
+        **os.environ,
+        "TSPLANNER_STATE": str(folder / "state"),
+        "TMPDIR": str(folder),
+        "HF_HUB_OFFLINE": "1",
+        "HF_MODULES_CACHE": str(folder / "modules"),
+    }
+    if cap:
+        done = capped(words, folder, environment)
+    else:
+        done = forked.run_text(words, folder, environment)
     assert done.returncode in STATUSES, done.stderr
     assert RAW_CONTROL.search(done.stdout + done.stderr) is None
     assert "Traceback" not in done.stderr

@@ -11,11 +11,14 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.support import tiny
+from tests.support.core_install import core_environment
 from tsplanner.planner.files import write_plan
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -69,11 +72,16 @@ def on_terminal(folder: Path, width: int, *words: str, **variables: str) -> str:
     return seen.decode("utf-8").replace("\r\n", "\n")
 
 
+def tiny_plan(folder: Path) -> Path:
+    """The folder, with the tiny plan in it."""
+    write_plan(tiny.plan(folder), folder / "saves" / "tiny" / "plan.json")
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the tiny plan."""
-    write_plan(tiny.plan(tmp_path), tmp_path / "saves" / "tiny" / "plan.json")
-    return tmp_path
+    return tiny_plan(tmp_path)
 
 
 SLOW = pytest.mark.slow
@@ -110,10 +118,15 @@ def test_no_sequence_reaches_a_terminal_that_wants_none(
     assert "\x1b" not in on_terminal(folder, 80, *QUICK[name], **variables)
 
 
-def piped(folder: Path, words: tuple[str, ...], **variables: str) -> tuple[bytes, bytes, int]:
+Answer = tuple[bytes, bytes, int]
+
+
+def piped(
+    folder: Path, words: tuple[str, ...], python: Path = Path(sys.executable), **variables: str
+) -> Answer:
     """What a pipe gets of both streams, and the status."""
     done = subprocess.run(
-        [sys.executable, "-m", "tsplanner", *words],
+        [python, "-m", "tsplanner", *words],
         check=False,
         cwd=folder,
         env=environment(folder, **variables),
@@ -121,6 +134,18 @@ def piped(folder: Path, words: tuple[str, ...], **variables: str) -> tuple[bytes
         timeout=120,
     )
     return done.stdout, done.stderr, done.returncode
+
+
+@pytest.fixture(scope="module")
+def in_utf_8(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Answer]:
+    """What a pipe with UTF-8 gets of a verb, asked once for all encodings beside it."""
+
+    @cache
+    def ask(name: str) -> Answer:
+        folder = tiny_plan(tmp_path_factory.mktemp("utf-8"))
+        return piped(folder, QUICK[name], PYTHONIOENCODING="utf-8")
+
+    return ask
 
 
 ENCODINGS = {
@@ -139,11 +164,15 @@ BARE = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 )
 @pytest.mark.parametrize("name", ["plan", "no plan", "experiment", "usage", "report"])
 def test_an_old_encoding_gets_plain_characters(
-    name: str, codec: str, variables: dict[str, str], folder: Path
+    name: str,
+    codec: str,
+    variables: dict[str, str],
+    folder: Path,
+    in_utf_8: Callable[[str], Answer],
 ) -> None:
     """The same status and words as with UTF-8, signs apart."""
     out, error, status = piped(folder, QUICK[name], **variables)
-    wanted = piped(folder, QUICK[name], PYTHONIOENCODING="utf-8")
+    wanted = in_utf_8(name)
     assert status == wanted[2]
     assert b"bug of tsplanner" not in error
     for stream, whole in ((out, wanted[0]), (error, wanted[1])):
@@ -166,12 +195,27 @@ def test_documents_and_files_do_not_depend_on_the_encoding(encoding: str, folder
     stored = json.loads((folder / document["path"]).read_text(encoding="utf-8"))
     assert stored == document["plan"]
     assert stored["dataset"]["name"] == "数据"
-    for words in (
-        ("export", "torchrun"),
-        ("report", "--json"),
-        ("doctor", "--json", "--for", "plan"),
-    ):
+    for words in (("export", "torchrun"), ("report", "--json")):
         assert piped(folder, words, **ENCODINGS[encoding])[2] == 0
+
+
+@pytest.fixture(scope="module")
+def without_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an install for planning: its doctor imports no training library for seconds."""
+    return core_environment(tmp_path_factory.mktemp("core") / "venv")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_doctor_does_not_depend_on_the_encoding(
+    encoding: str, folder: Path, without_torch: Path
+) -> None:
+    """What stands in a document is ASCII; with PyTorch it is asked in the poorest encoding."""
+    words = ("doctor", "--json", "--for", "plan")
+    pythons = [without_torch, *([Path(sys.executable)] if encoding == "ascii" else [])]
+    for python in pythons:
+        out, _, status = piped(folder, words, python, **ENCODINGS[encoding])
+        assert status == 0
+        assert json.loads(out.decode("ascii"))
 
 
 @pytest.mark.slow

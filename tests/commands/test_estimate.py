@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import forked
 from tsplanner.planner.gather.cases import case_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,11 +70,14 @@ def estimate(
     folder: Path, *words: str, stdin: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the verb in ``folder``, off line."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    if stdin is None:
+        return forked.run(("estimate", *words), folder, environment)
     return subprocess.run(
         [sys.executable, "-m", "tsplanner", "estimate", *words],
         check=False,
         cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        env=environment,
         capture_output=True,
         input=stdin,
         timeout=60,

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import yaml
 
-from tests.support import tiny
+from tests.support import forked, tiny
 from tests.support.golden import case
 from tsplanner.exporters.registry import EXPORTERS
 from tsplanner.planner.files import write_plan
@@ -27,15 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def export(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the verb in ``folder``."""
-    return subprocess.run(
-        [sys.executable, "-m", "tsplanner", "export", *words],
-        check=False,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return forked.run_text(("export", *words), folder, os.environ)
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import forked
+from tests.support.planning import environment
 from tsplanner.commands.views.scan_bar import ScanBar
 from tsplanner.planner.files import read_plan
 
@@ -82,18 +82,9 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
 
 def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the verb for ChatTS-8B on one described card."""
-    command = [sys.executable, "-m", "tsplanner", "plan", "--dataset", "rows.jsonl"]
-    command += ["--model", "chatts-8b", "--gpus", "RTX 6000 Ada 48GiB", *words]
-    state = {"TSPLANNER_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command,
-        check=False,
-        cwd=folder,
-        env={**os.environ, **state},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    asked = ("plan", "--dataset", "rows.jsonl", "--model", "chatts-8b")
+    asked += ("--gpus", "RTX 6000 Ada 48GiB", *words)
+    return forked.run_text(asked, folder, environment(folder))
 
 
 def rows(folder: Path, *lines: bytes) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import forked
 from tests.support.planning import environment, plan
 
 CARDS = ("--model", "qwen2.5-0.5b", "--gpus", "2x RTX 3090")
@@ -98,12 +98,5 @@ def nothing_but_the_plan(printed: str) -> bool:
 
 def run(folder: Path, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
     """The verb on the newest plan, on a computer whose GPUs are hidden."""
-    return subprocess.run(
-        [sys.executable, "-m", "tsplanner", verb, *words],
-        check=False,
-        cwd=folder,
-        env={**environment(folder), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    hidden = {**environment(folder), "CUDA_VISIBLE_DEVICES": ""}
+    return forked.run_text((verb, *words), folder, hidden)

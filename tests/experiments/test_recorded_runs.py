@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from memory_models.states.weights import (
     quantized_linears,
     total_parameters,
 )
+from tests.support import forked
 from tsplanner.models.source import read_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,15 +113,8 @@ def test_lora_trains_the_encoder_too(architecture, rank, trained):
 
 def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the verb."""
-    return subprocess.run(
-        [sys.executable, "-m", "tsplanner", "plan", *words],
-        check=False,
-        cwd=folder,
-        env={**os.environ, "TSPLANNER_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = {**os.environ, "TSPLANNER_STATE": str(folder / "state")}
+    return forked.run_text(("plan", *words), folder, environment)
 
 
 def test_plan_says_of_a_run_what_cannot_have_been(tmp_path):

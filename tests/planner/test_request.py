@@ -21,6 +21,15 @@ def test_a_field_pinned_to_none_is_not_an_open_one() -> None:
     assert pins.get("zero_stage", 2) == 2
 
 
+def test_requests_share_what_is_equal_in_them() -> None:
+    """A machine that was read a second time is the first one, so that caches need not compare."""
+    first, second = (request("qwen2.5-3b", HOPPER, replace(HOPPER)) for _ in range(2))
+    assert second.machine is first.machine
+    assert second.architecture is first.architecture
+    other = replace(HOPPER, free_bytes=HOPPER.free_bytes - 1)
+    assert request("qwen2.5-3b", HOPPER, other).machine != first.machine
+
+
 def test_a_name_that_is_no_hardware_setting_cannot_be_pinned() -> None:
     """A misspelt pin would pin nothing."""
     with pytest.raises(TypeError, match="no field micro_batch"):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import forked
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -22,15 +24,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the verb in ``folder``."""
-    return subprocess.run(
-        line(*words),
-        check=False,
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=220,
-    )
+    return forked.run_text(("plan", *words), folder, environment(folder))
 
 
 def sentence(done: subprocess.CompletedProcess[str], status: int) -> str:

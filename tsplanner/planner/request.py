@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from memory_models.architecture import Architecture
@@ -81,7 +82,22 @@ class PlanRequest:
     allow_rounding: bool = False
     """Take what rounds the base or the optimizer's states for its speed alone."""
 
+    def __post_init__(self) -> None:
+        """Take the parts of an earlier request that are equal.
+
+        The planner's caches know them, and find a record that is the same one at once, while one
+        that is merely equal is compared field by field, down to each of 64 GPUs.
+        """
+        for name in ("architecture", "machine"):
+            object.__setattr__(self, name, _first_of_its_kind(getattr(self, name)))
+
     @property
     def on_cpu(self) -> bool:
         """Whether the plan is for the CPU."""
         return self.forced_cpu or not self.machine.devices
+
+
+@lru_cache(maxsize=64)
+def _first_of_its_kind(record: Any) -> Any:
+    """The first of all records that equal this one."""
+    return record
