@@ -69,6 +69,43 @@ def test_the_usual_file_is_read_without_a_word(tmp_path: Path) -> None:
     assert json.loads(config.text) == TUTORIAL
 
 
+@pytest.mark.parametrize(
+    ("name", "stage", "optimizer", "parameters", "bucket"),
+    [
+        ("zero1", 1, False, False, 200_000_000),
+        ("zero2", 2, False, False, 200_000_000),
+        ("zero2_offload", 2, True, False, 200_000_000),
+        ("zero3", 3, False, False, None),
+        ("zero3_offload", 3, True, True, None),
+    ],
+)
+def test_the_names_that_ms_swift_has_for_its_files_are_read(
+    name: str, stage: int, *, optimizer: bool, parameters: bool, bucket: int | None
+) -> None:
+    """Buckets of 2e8 elements below stage 3, and there by the width of the model."""
+    found = read_deepspeed(Path(name))
+    assert found.pins == {
+        "zero_stage": stage,
+        "offload_optimizer": optimizer,
+        "offload_param": parameters,
+    }
+    assert found.config.reduce_bucket_size == bucket
+    assert not found.config.overlap_comm
+
+
+def test_a_file_of_such_a_name_goes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 1 in a file called zero3."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zero3").write_text(json.dumps(changed(stage=1)))
+    assert read_deepspeed(Path("zero3")).pins["zero_stage"] == 1
+    with pytest.raises(UsageError, match="--deepspeed zero4 cannot be read"):
+        read_deepspeed(Path("zero4"))
+    with pytest.raises(UsageError, match="stage 0 shards nothing: leave out --deepspeed for DDP"):
+        read_deepspeed(Path("zero0"))
+
+
 def test_names_without_their_beginning_and_zeros_are_read_as_deepspeed_reads_them(
     tmp_path: Path,
 ) -> None:

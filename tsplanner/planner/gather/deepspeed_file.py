@@ -104,6 +104,28 @@ UNSIZED = frozenset(
 """Keys that DeepSpeed has and that the estimate leaves out."""
 
 
+def _swift(stage: int, *offloads: str) -> dict[str, Any]:
+    """One of the files that ms-swift has under a name."""
+    sizes: dict[str, Any] = {"reduce_bucket_size": 200_000_000}
+    if stage == 3:
+        sizes = dict.fromkeys(FILLED, AUTO)
+    places = {f"offload_{part}": {"device": "cpu"} for part in offloads}
+    zero = {"stage": stage, "overlap_comm": False, **sizes, **places}
+    return {"fp16": {"enabled": AUTO}, "bf16": {"enabled": AUTO}, "zero_optimization": zero}
+
+
+NAMED: Mapping[str, dict[str, Any]] = {
+    "zero0": _swift(0),
+    "zero1": _swift(1),
+    "zero2": _swift(2),
+    "zero2_offload": _swift(2, "optimizer"),
+    "zero3": _swift(3),
+    "zero3_offload": _swift(3, "optimizer", "param"),
+}
+"""What ``--deepspeed zero2`` and its like mean to ms-swift 4 (swift/config, 2026-08), without the
+keys whose values are "auto" or DeepSpeed's own. A file of such a name goes before it."""
+
+
 @frozen
 class DeepSpeedFile:
     """A configuration as it was read."""
@@ -118,7 +140,7 @@ class DeepSpeedFile:
 
 
 def read_deepspeed(path: Path) -> DeepSpeedFile:
-    """Read a user's DeepSpeed configuration.
+    """Read a user's DeepSpeed configuration: a file, or one of ``NAMED`` where there is none.
 
     Raises:
         UsageError: the file cannot be read, or has a value that no run can have.
@@ -169,6 +191,8 @@ def merged(given: Mapping[str, object], file: DeepSpeedFile) -> dict[str, object
 
 
 def _document(path: Path) -> dict[str, Any]:
+    if str(path) in NAMED and not path.exists():
+        return NAMED[str(path)]
     try:
         found = decoded(read_text(path, MOST_BYTES), finite=False)
     except OSError as error:
