@@ -162,13 +162,13 @@ def forecast(
     together = min(micro_batches, hardware.batch.gradient_accumulation_steps)
     passes = whole * micro_batches + left * together
     evaluated = evaluated_rows(dataset, learning, hardware)
-    trained = widths = _different(dataset, hardware, passes)
+    widths = _different(dataset, hardware, passes)
     widths += FORWARD_SHARE * _different_evaluated(dataset, hardware, evaluated)
     first = host.first_step_seconds
     if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED:
         first += host.compile_seconds
     if hardware.kernels.attention is Attention.FLEX_ATTENTION:
-        first += FLEX_COMPILE_SECONDS * (2 if trained > 1 else 1)
+        first += FLEX_COMPILE_SECONDS * (2 if evaluated else 1)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=whole * steps + left,

@@ -18,8 +18,8 @@ FLEX, FLEX_CAPPED = 1.54, 4.55
 second with a soft cap and heads of 256. One layer of 4,096 tokens on an H200 took 1.78 and 5.23 ms
 beside 1.15 (`kernel_times_h200_2026-11-30.json`)."""
 FLEX_COMPILE_SECONDS = 13.0
-"""Until flex_attention is compiled, once for the first length and once for all others: 6.9 to 13 s
-for five layers in the same run."""
+"""Until flex_attention is compiled, forward and backward: 6.9 to 13 s for five layers in the same
+run. As much is counted for the forward of evaluations."""
 
 
 def eight_bit_flops_per_layer(architecture: Architecture, settings: TrainingSettings) -> float:

@@ -85,6 +85,31 @@ def test_the_layers_of_a_pass_share_what_was_made_of_its_rows() -> None:
     assert LAYOUT.rows is first
 
 
+def test_no_length_makes_it_compile_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for all rows of two blocks and more, windows and not, and once for those of one block;
+    several rows at once are a kind of their own.
+    """
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    kernel = flex.compiled(counter)
+    monkeypatch.setattr(flex, "_flex_attention", lambda: kernel)
+
+    def compilations(*lengths: int, window: int | None = None, rows: int = 1) -> int:
+        tokens = sum(lengths)
+        laid_out(lengths)
+        query, key, value = (torch.randn(rows, heads, tokens, 16) for heads in (4, 2, 2))
+        with torch.no_grad():
+            flex.flex_rows(query, key, value, Rules(window=window, softcap=50.0))
+        return int(counter.frame_count)
+
+    assert compilations(300) == 1
+    assert compilations(200, 77, window=64) == 1
+    assert compilations(512) == compilations(640, 8, window=64) == compilations(136) == 1
+    assert compilations(128) == compilations(64) == compilations(72, window=9) == 2
+    assert compilations(300, rows=2) == compilations(264, rows=4) == 3
+
+
 TINY = {
     "hidden_size": 32,
     "intermediate_size": 48,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BLOCK = 128
 """Tokens of a block on either side, PyTorch's default."""
+KINDS = 32
+"""Kinds of passes for which PyTorch may compile the kernel."""
 ScoreChange = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -120,6 +122,14 @@ def _flex_attention() -> Any:
 
 
 @cache
-def compiled() -> Any:
-    """flex_attention as a kernel; lengths that change make it compile a second time, for all."""
-    return torch.compile(_flex_attention())
+def compiled(backend: Any = "inductor") -> Any:
+    """flex_attention as a kernel for any length, and never as plain products.
+
+    It is compiled anew for passes without gradients, for one row and several, and for rows of one
+    block. PyTorch gives up compiling after eight kinds and would then make all scores without a
+    word; told to take the whole graph it raises, and more kinds are let pass.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, KINDS)
+    return torch.compile(_flex_attention(), dynamic=True, fullgraph=True, backend=backend)
