@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
+from tsplanner.errors import TsplannerError  # noqa: E402
 from tsplanner.training.kernels import flex, row_attention  # noqa: E402
 from tsplanner.training.kernels.row_attention import Rules  # noqa: E402
 from tsplanner.training.kernels.rows import LAYOUT, Rows  # noqa: E402
@@ -83,6 +84,24 @@ def test_the_layers_of_a_pass_share_what_was_made_of_its_rows() -> None:
     assert laid_out(LENGTHS).masks == {}
     LAYOUT.one_row(500, torch.device("cpu"))
     assert LAYOUT.rows is first
+
+
+def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.6 a mask by blocks had no length of its own."""
+    from torch.nn.attention import flex_attention
+
+    flex.require_blocks()
+
+    class Old:
+        """As it was."""
+
+        @classmethod
+        def from_kv_blocks(cls, kv_num_blocks: Tensor, kv_indices: Tensor) -> None:
+            """Lengths are those of whole blocks."""
+
+    monkeypatch.setattr(flex_attention, "BlockMask", Old)
+    with pytest.raises(TsplannerError, match="flex_attention needs torch 2.6, and 2"):
+        flex.require_blocks()
 
 
 def test_no_length_makes_it_compile_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from tsplanner.errors import TsplannerError
 from tsplanner.training.kernels.rows import LAYOUT, Rows
 
 if TYPE_CHECKING:
@@ -62,6 +64,24 @@ def with_sinks(mixed: Tensor, sums: Tensor, sinks: Tensor | None) -> Tensor:
         return mixed
     share = torch.sigmoid(sums - sinks.view(1, -1, 1).float())
     return mixed * share.to(mixed.dtype).unsqueeze(-1)
+
+
+def require_blocks() -> None:
+    """Raise TsplannerError if masks by blocks know no length that is not one of whole blocks.
+
+    They do from torch 2.6, with which flex_attention took groups of heads in backward as well.
+    """
+    try:
+        from torch.nn.attention.flex_attention import BlockMask
+    except ImportError:
+        known = False
+    else:
+        known = "seq_lengths" in signature(BlockMask.from_kv_blocks).parameters
+    if not known:
+        raise TsplannerError(
+            f"flex_attention needs torch 2.6, and {torch.__version__} is installed: upgrade torch, "
+            "or plan again without --attention flex_attention."
+        )
 
 
 def block_mask(rows: Rows, window: int | None) -> Any:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from tsplanner.errors import TsplannerError
-from tsplanner.training.kernels.flex import flex_rows, with_sinks
+from tsplanner.training.kernels.flex import flex_rows, require_blocks, with_sinks
 from tsplanner.training.kernels.rows import LAYOUT, causal
 from tsplanner.training.language_model import decoder, head_owner
 
@@ -39,12 +39,16 @@ def use_row_attention(model: Any, *, flex: bool = False) -> None:
     """Let a model's decoder read rows that are laid end to end, by their ``position_ids``.
 
     ``flex``: by flex_attention, which takes padded rows as well. A second call changes nothing.
+
+    Raises TsplannerError: flex_attention is asked for, and the installed torch is too old for it.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
     name = FLEX if flex else NAME
     if model.config._attn_implementation == name:
         return
+    if flex:
+        require_blocks()
     setattr(model, BEFORE, model.config._attn_implementation)
     AttentionInterface.register(name, partial(row_attention, flex=flex))
     AttentionMaskInterface.register(name, lambda *_, **__: None)
