@@ -100,7 +100,7 @@ def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             """Lengths are those of whole blocks."""
 
     monkeypatch.setattr(flex_attention, "BlockMask", Old)
-    with pytest.raises(TsplannerError, match="flex_attention needs torch 2.6, and 2"):
+    with pytest.raises(TsplannerError, match=r"flex_attention needs torch 2\.6, and 2"):
         flex.require_blocks()
 
 
