@@ -5,7 +5,7 @@ Notation: T tokens of all rows, laid end to end.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -80,7 +80,7 @@ LAYOUT = RowLayout()
 """The rows of the pass at work: a process runs one pass at a time."""
 
 
-@cache
+@lru_cache(maxsize=8)
 def _one_row(tokens: int, device: torch.device) -> Rows:
     return Rows(torch.tensor([0, tokens], dtype=torch.int32, device=device), [tokens])
 
