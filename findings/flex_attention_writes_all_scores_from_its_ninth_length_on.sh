@@ -7,8 +7,8 @@
 # Behaviour seen: it compiles for eight lengths. From the ninth on PyTorch calls the plain function, which
 # makes every score: what a step takes in memory grows with the square of the length at once, in the middle of
 # a run that went well. The results are right, nothing is raised, and a warning of the compiler's is logged,
-# which speaks of recompiling and not of memory. Way out: the default (dynamic left out) or dynamic=True compile once or twice for
-# all lengths, and fullgraph=True raises where PyTorch would give up.
+# which speaks of recompiling and not of memory. Way out: the default (dynamic left out) or dynamic=True
+# compile once or twice for all lengths, and fullgraph=True raises where PyTorch would give up.
 #
 # Output seen (exit status 0):
 #   python 3.11.7, torch 2.13.0+cpu
