@@ -9,13 +9,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from memory_models.activations.attention import plain_attention
 from memory_models.activations.decoder_layer import layer_memory
 from memory_models.activations.encoder import encoder_bytes
 from memory_models.activations.layers import mask_bytes, masked_layers
 from memory_models.activations.lm_head import lm_head_memory
 from memory_models.architecture import Architecture
 from memory_models.rounding import block_bytes
-from memory_models.settings import LossKernel, TrainingSettings, changed, effective_settings
+from memory_models.settings import (
+    Attention,
+    LossKernel,
+    TrainingSettings,
+    changed,
+    effective_settings,
+)
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.layer_inputs import (
     autocast_cache_bytes,
@@ -60,7 +67,7 @@ def generation_bytes(architecture: Architecture, settings: TrainingSettings, pos
     if architecture.layer.recorded:
         raise ValueError(f"a generation needs layers with a formula, not {architecture.model_type}")
     gradients = _resting_gradients(architecture, settings)
-    row = _alone(effective_settings(settings), positions)
+    row = _alone(architecture, effective_settings(settings), positions)
     trained, masked = row.method.trains_base, masked_layers(architecture, row) > 0
     layer = layer_memory(architecture, row.layer, trained=trained, masked=masked)
     head = lm_head_memory(architecture, replace(row.head, loss_kernel=LossKernel.PLAIN))
@@ -97,10 +104,19 @@ def generation_room(architecture: Architecture, settings: TrainingSettings, most
     return low
 
 
-def _alone(settings: TrainingSettings, positions: int) -> TrainingSettings:
-    """The settings of one row of ``positions``, of which all may be patches, with no checkpoint."""
+def _alone(
+    architecture: Architecture, settings: TrainingSettings, positions: int
+) -> TrainingSettings:
+    """The settings of one row of ``positions``, of which all may be patches, with no checkpoint.
+
+    Answers are made by the attention that a model was built with, which flex_attention is not.
+    """
+    attention = settings.kernels.attention
+    if attention is Attention.FLEX_ATTENTION:
+        attention = plain_attention(architecture.attention)
     one = changed(
         settings,
+        attention=attention,
         micro_batch_size=1,
         gradient_accumulation_steps=1,
         gradient_checkpointing=False,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from tsplanner.training.kernels import row_attention
+from tsplanner.training.kernels.flex import flex_rows
 from tsplanner.training.kernels.rows import LAYOUT
 
 
@@ -113,29 +114,13 @@ def ours(layer: Layer, device: torch.device) -> Run:
 
 
 def flex(layer: Layer, device: torch.device) -> Run:
-    """flex_attention, compiled, with the soft cap as a change of scores."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    rows = torch.repeat_interleave(torch.arange(len(layer.lengths)), torch.tensor(layer.lengths))
-    rows = rows.to(device)
-
-    def seen(_b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        found = (q >= k) & (rows[q] == rows[k])
-        return found if layer.window is None else found & (q - k < layer.window)
-
-    def capped(score: Tensor, _b: Tensor, _h: Tensor, _q: Tensor, _k: Tensor) -> Tensor:
-        assert layer.softcap is not None
-        return torch.tanh(score / layer.softcap) * layer.softcap
-
-    tokens = layer.tokens
-    mask = create_block_mask(seen, None, None, tokens, tokens, device=device.type)
-    change = None if layer.softcap is None else capped
-    compiled: Any = torch.compile(flex_attention, dynamic=False)
+    """The worker's flex_attention, compiled for any length."""
+    places = torch.cat([torch.arange(length) for length in layer.lengths])
+    rules = row_attention.Rules(window=layer.window, softcap=layer.softcap)
 
     def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        found = compiled(query, key, value, score_mod=change, block_mask=mask, enable_gqa=True)
-        result: Tensor = found.transpose(1, 2)
-        return result
+        LAYOUT.read(places[None].to(device))
+        return flex_rows(query, key, value, rules)
 
     return run
 

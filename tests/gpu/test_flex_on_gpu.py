@@ -74,3 +74,23 @@ def test_no_score_is_ever_in_memory() -> None:
     # Result, its square in fp32 and both gradients: 32, 64, 64 and 32 MiB, the queries' gradient 32
     # and 16 of keys and values.
     assert taken < 400 * 2**20
+
+
+def test_ever_new_lengths_are_trained_without_a_score_in_memory() -> None:
+    """Twelve lengths of one and of two blocks and more, of one row and of two, forward, backward
+    and without gradients: more kinds than PyTorch compiles unasked.
+    """
+    rules = Rules(softcap=50.0, window=300)
+    for rows in (1, 2):
+        for tokens in (64, 128, 136, 200, 256, 304, 640, 1000, 1504, 2048, 2600, 3072):
+            LAYOUT.one_row(tokens, torch.device("cuda"))
+            given = sides(rows, tokens, 256)
+            with torch.no_grad():
+                flex.flex_rows(*given, rules)
+            held = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            gradients(flex.flex_rows(*given, rules), given)
+            taken = torch.cuda.max_memory_allocated() - held
+            # At most about 32 KiB a token: the result 4, in fp32 8, its gradient 8 and 4, and 6 of
+            # queries, keys and values. Scores of the longest would take 48 KiB a token beside.
+            assert taken < rows * tokens * 40 * 1024 + 2**20

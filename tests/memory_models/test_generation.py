@@ -14,6 +14,7 @@ from memory_models.generation import (
     step_bytes,
 )
 from memory_models.settings import (
+    Attention,
     Dtype,
     FinetuningType,
     LossKernel,
@@ -83,3 +84,14 @@ def test_layers_without_a_formula_are_refused() -> None:
     recorded = replace(LLAMA, layer=replace(LLAMA.layer, recorded="abc"))
     with pytest.raises(ValueError, match="layers with a formula"):
         generation_bytes(recorded, settings(), 10)
+
+
+def test_answers_are_made_by_what_a_model_was_built_with() -> None:
+    """Gemma 2 by eager attention, which writes scores, and others by sdpa."""
+    capped = replace(LLAMA, attention=replace(LLAMA.attention, attn_logit_softcapping=50.0))
+    for shape, plain in ((capped, Attention.EAGER), (LLAMA, Attention.SDPA)):
+        flex, own = (
+            generation_bytes(shape, settings(attention=each), 1000)
+            for each in (Attention.FLEX_ATTENTION, plain)
+        )
+        assert flex == own

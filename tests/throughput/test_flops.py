@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from memory_models.settings import (
@@ -12,6 +14,7 @@ from memory_models.settings import (
     from_flat,
 )
 from tsplanner.models.source import read_model
+from tsplanner.throughput import flops
 from tsplanner.throughput.flops import micro_batch_flops, operands
 
 MODEL = read_model("qwen2.5-7b").architecture
@@ -47,3 +50,18 @@ def test_attention_counts_as_what_sdpa_does_in_the_same_time() -> None:
     assert operands(MODEL, flex).pairs == pytest.approx(1.54 * pairs)
     capped = read_model("gemma-2-9b").architecture
     assert operands(capped, flex).pairs == pytest.approx(4.55 * 2 * 2048 * 16 * 256)
+
+
+def test_flex_attention_is_added_to_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording of 1e12 operations in forward, without checkpoints: twice that, the adapters once
+    more, the head four times, and attention once forward and twice backward.
+    """
+    recorded = replace(MODEL, layer=replace(MODEL.layer, recorded="key"))
+    monkeypatch.setattr(flops, "forward_flops_of", lambda *_: 1e12)
+    sdpa, flex = (
+        changed(PLAIN, attention=each) for each in (Attention.SDPA, Attention.FLEX_ATTENTION)
+    )
+    found = micro_batch_flops(recorded, flex) - micro_batch_flops(recorded, sdpa)
+    assert found == pytest.approx(3 * 2048 * 28 * 1.54 * 2 * 2048 * 28 * 128)
+    forward = flops.forward_flops(recorded, flex) - flops.forward_flops(recorded, sdpa)
+    assert forward == pytest.approx(found / 3)

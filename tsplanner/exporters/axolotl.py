@@ -29,7 +29,7 @@ from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.rows.form import TEST, TRAIN, RowsAs
 from tsplanner.exporters.trainers import adapted, figures, memory
 from tsplanner.exporters.trainers.adapted import TRAINED_WHOLE
-from tsplanner.exporters.trainers.memory import Running
+from tsplanner.exporters.trainers.memory import Running, attention_under
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 
@@ -191,7 +191,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
             if hardware.batch.gradient_checkpointing
             else {}
         ),
-        "attn_implementation": str(hardware.kernels.attention),
+        "attn_implementation": str(attention_under(plan, architecture)),
         **({} if _uses_kernels(plan) else NO_KERNELS),
         "learning_rate": learning.optimization.learning_rate,
         "num_epochs": learning.optimization.num_train_epochs,

@@ -20,7 +20,7 @@ from tsplanner.exporters.launch import ExportFile, ExportOptions, Room, comments
 from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.rows.form import FOLDER, RowsAs
 from tsplanner.exporters.trainers import adapted, figures, memory
-from tsplanner.exporters.trainers.memory import Running
+from tsplanner.exporters.trainers.memory import Running, attention_under
 from tsplanner.planner.plan import Plan
 
 NAME = "TRL"
@@ -125,7 +125,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     found: dict[str, Any] = {
         "model_name_or_path": figures.weights_of(plan, options),
         "dtype": DTYPES[hardware.base.model_dtype],
-        "attn_implementation": str(hardware.kernels.attention),
+        "attn_implementation": str(attention_under(plan, architecture)),
         **METHODS[learning.method.finetuning_type],
         **_adapter(plan, architecture),
         **(QUANTIZATION[rounded] if (rounded := figures.rounds_base_to(plan)) is not None else {}),

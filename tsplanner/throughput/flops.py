@@ -90,22 +90,22 @@ def _recorded_flops(
 
     Forward counts the adapters' products, whose weights alone have a gradient under LoRA.
     """
-    forward = _recorded_forward(architecture, settings, found)
+    forward = forward_flops_of(architecture, settings)
     recomputed = recomputed_layers(architecture, settings) / architecture.num_hidden_layers
     adapters = 2 * found.adapters * settings.tokens
     of_weights = adapters if settings.method.uses_adapter else forward
     head = found.head * (6 if _trains_head(settings) else 4) * settings.tokens
-    return forward * (2 + recomputed) + of_weights + head
+    attention = (3 + recomputed) * _unrecorded_attention(architecture, settings, found)
+    return forward * (2 + recomputed) + of_weights + head + attention
 
 
-def _recorded_forward(
+def _unrecorded_attention(
     architecture: Architecture, settings: TrainingSettings, found: Operands
 ) -> float:
-    """Operations of all layers; flex_attention runs no product that a recording sees."""
-    pairs = 0.0
-    if settings.kernels.attention is Attention.FLEX_ATTENTION:
-        pairs = settings.tokens * found.pairs * architecture.num_hidden_layers
-    return forward_flops_of(architecture, settings) + pairs
+    """Operations of flex_attention in forward: it runs no product that a recording sees."""
+    if settings.kernels.attention is not Attention.FLEX_ATTENTION:
+        return 0.0
+    return settings.tokens * found.pairs * architecture.num_hidden_layers
 
 
 def forward_flops(architecture: Architecture, settings: TrainingSettings) -> float:
@@ -113,7 +113,8 @@ def forward_flops(architecture: Architecture, settings: TrainingSettings) -> flo
     layers, found = architecture.num_hidden_layers, operands(architecture, settings)
     if architecture.layer.recorded:
         head = 2 * found.head * settings.tokens
-        return _recorded_forward(architecture, settings, found) + head
+        attention = _unrecorded_attention(architecture, settings, found)
+        return forward_flops_of(architecture, settings) + head + attention
     weights = 2 * (found.layer * layers + found.head + found.adapters)
     return settings.tokens * (weights + found.pairs * layers)
 

@@ -145,6 +145,14 @@ def test_mixed_precision_is_of_the_arithmetic_where_a_verb_tells_it_from_the_wei
     assert own_words(["--bf16", "true"], PLAN) == ["--model-dtype", "bf16"]
 
 
+def test_the_precision_of_the_file_goes_before_a_trainers_habit() -> None:
+    """TRL loads weights in fp32 unless it is told ``auto``; a plan chooses by itself."""
+    estimate = verb_parser("estimate")
+    for word in ("--dtype", "--torch_dtype", "--model-dtype"):
+        assert own_words([word, "auto"], estimate) == ["--model-dtype", "bf16"]
+        assert own_words([word, "auto"], PLAN) == []
+
+
 def test_a_word_on_a_verb_without_its_flag_is_known_by_it() -> None:
     """So that the verb that has the flag can be named."""
     assert own_flag("--num_train_epochs") == "--epochs"

@@ -108,12 +108,12 @@ def test_optimizer_and_attention_keep_their_names() -> None:
     [("gemma-2-9b", "eager", "disabled"), ("qwen2.5-7b", "sdpa", "sdpa")],
 )
 def test_flex_attention_gives_way_to_what_runs_there(model: str, runs: str, word: str) -> None:
-    """LLaMA-Factory has no word for it; Gemma 2's soft cap leaves eager alone."""
+    """Ours is none of theirs; Gemma 2's soft cap leaves eager alone."""
     each = case(model, attention=Attention.FLEX_ATTENTION)
     assert said(each)["flash_attn"] == word
     under = running(each.plan, architecture_of(each.plan))
     sentences = differences(each.plan, under)
-    assert f"LLaMA-Factory has no word for flex_attention: {runs} instead." in sentences
+    assert f"tsplanner's flex_attention is its own: {runs} attention instead." in sentences
 
 
 def test_what_a_whole_run_trains_is_in_the_dtype_planned() -> None:

@@ -39,3 +39,23 @@ def test_flex_attention_runs_what_was_compared(
     flex = from_flat(HardwareSettings, attention=Attention.FLEX_ATTENTION)
     assert (flex_family(asked, flex) is None) is takes
     assert flex_family(asked, HardwareSettings()) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "remote", "takes"),
+    [
+        ({"attention_dropout": 0.0}, False, True),
+        ({"attention_dropout": 0.1}, False, False),
+        ({"attn_pdrop": 0.1}, False, False),
+        ({"text_config": {"attention_dropout": 0.1}}, False, False),
+        ({}, True, False),
+    ],
+)
+def test_flex_attention_refuses_dropout_and_code_that_may_not_reach_it(
+    config: dict[str, object], *, remote: bool, takes: bool
+) -> None:
+    """StarCoder2 is published with an attention dropout of 0.1."""
+    asked = request("qwen2.5-0.5b", HOPPER)
+    model = replace(asked.model, config=config, trust_remote_code=remote)
+    flex = from_flat(HardwareSettings, attention=Attention.FLEX_ATTENTION)
+    assert (flex_family(replace(asked, model=model), flex) is None) is takes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,6 +178,29 @@ def test_a_model_learns_by_it_what_it_learns_by_its_eager_attention(model_type: 
     with row_attention.usual_attention(model):
         assert model.config._attn_implementation == "eager"
     assert model.config._attn_implementation == row_attention.FLEX
+
+
+def test_dropout_is_refused_before_it_would_be_left_out() -> None:
+    """On any device."""
+    sides = heads(2, 0), heads(2, 1), heads(2, 2)
+    LAYOUT.one_row(500, torch.device("cpu"))
+    with pytest.raises(TsplannerError, match=r"has no dropout.*attention_dropout is 0\.1"):
+        row_attention.row_attention(torch.nn.Identity(), *sides, None, flex=True, dropout=0.1)
+
+
+def test_a_model_that_keeps_its_own_attention_is_refused() -> None:
+    """Transformers then changes nothing and logs a line."""
+
+    class Own(torch.nn.Module):
+        """Its code reads no attention by name."""
+
+        config = SimpleNamespace(_attn_implementation="eager")
+
+        def set_attn_implementation(self, name: str) -> None:
+            """Does nothing."""
+
+    with pytest.raises(TsplannerError, match="The code of Own runs its own attention alone"):
+        row_attention.use_row_attention(Own(), flex=True)
 
 
 def test_autocast_reaches_it() -> None:

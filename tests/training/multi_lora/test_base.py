@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from memory_models.settings import changed
+from memory_models.settings import Attention, changed
 from tests.support import tiny
 from tests.support.multi_lora import tensors_in
+from tsplanner.training.kernels.row_attention import FLEX
 from tsplanner.training.multi_lora.base import SharedBase, adapter_parameters
 
 
@@ -62,3 +63,10 @@ def test_a_saved_adapter_stands_where_an_only_one_would(tmp_path: Path) -> None:
     }
     assert len(tensors_in(tmp_path / "adapter")) == len(adapter_parameters(one.base, "b"))
     assert all(parameter.requires_grad for parameter in adapter_parameters(one.base, "a"))
+
+
+def test_a_shared_base_runs_flex_attention_where_the_plan_does(tmp_path: Path) -> None:
+    """Padded as well."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), attention=Attention.FLEX_ATTENTION)
+    base = SharedBase(shared(tmp_path).base, plan).base
+    assert base.config._attn_implementation == FLEX

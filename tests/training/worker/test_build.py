@@ -7,11 +7,19 @@ from types import SimpleNamespace
 
 import torch
 
+from memory_models.settings import Attention
 from tests.support import tiny
 from tsplanner.training.base_model.configuration import model_config
+from tsplanner.training.base_model.drawing import from_config
 from tsplanner.training.base_model.tokenizer import load_tokenizer
 from tsplanner.training.job import Job, JobKind
-from tsplanner.training.worker.build import job_data, step_from_the_first, total_steps
+from tsplanner.training.kernels.row_attention import FLEX
+from tsplanner.training.worker.build import (
+    job_data,
+    step_from_the_first,
+    total_steps,
+    with_adapters_and_kernels,
+)
 
 
 def test_a_probe_in_fp16_takes_its_first_step() -> None:
@@ -48,3 +56,12 @@ def test_a_probe_and_a_run_get_their_own_rows_and_batches(tmp_path: Path) -> Non
     train, validation, collate = job_data(run, config, tokenizer)
     assert (len(train), len(validation)) == (18, 2)
     assert set(collate(train[:2])) == {"input_ids", "labels"}
+
+
+def test_a_padded_plan_with_flex_attention_gets_it(tmp_path: Path) -> None:
+    """In the place of what the model was built with."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), attention=Attention.FLEX_ATTENTION)
+    base = from_config(plan.hardware, model_config(plan.model), torch.device("cpu"))
+    assert base.config._attn_implementation == "sdpa"
+    with_adapters_and_kernels(plan, base, 5, None)
+    assert base.config._attn_implementation == FLEX

@@ -77,6 +77,8 @@ VALUES: dict[str, dict[str, str | None]] = {
     "--max-steps": {"-1": None},
 }
 """Their value of a flag, in small letters, by ours; None: leave the flag out. Others stay."""
+AS_STORED = {"--model-dtype": "bf16"}
+"""What a flag that is left out stands for on a verb where a trainer's habit would fill it."""
 WORDS: dict[str, Word] = {
     "model-name-or-path": Word(flag="--model", by=(HF, TRL, FACTORY)),
     "model-name": Word(flag="--model", by=(UNSLOTH,)),
@@ -209,7 +211,7 @@ def own_words(line: Sequence[str], parser: argparse.ArgumentParser) -> list[str]
             into = refined if key(name) in REFINING else found
             into += _translated(name, given, parser)
         else:
-            found += [flag] if given is None else _own(flag, given, sign)
+            found += [flag] if given is None else _own(flag, given, parser, sign)
     return [*found, *refined]
 
 
@@ -246,12 +248,14 @@ def _translated(name: str, value: str | None, parser: argparse.ArgumentParser) -
         raise UsageError(f"{name} takes true or false, not {quoted(value)}.")
     ours = word.values.get(value.lower(), value)
     if ours is not None:
-        yield from _own(flag, ours)
+        yield from _own(flag, ours, parser)
 
 
-def _own(flag: str, value: str, sign: str = "") -> Iterator[str]:
+def _own(flag: str, value: str, parser: argparse.ArgumentParser, sign: str = "") -> Iterator[str]:
     """A flag of ours with a value that may be theirs, joined by ``sign`` where there is one."""
     ours = VALUES.get(flag, {}).get(value.lower(), value)
+    if ours is None and "--recipe" in parser._option_string_actions:
+        ours = AS_STORED.get(flag)
     if flag == "--warmup-steps" and ours is not None:
         flag, ours = _warm_up(ours)
     if ours is not None:
@@ -287,7 +291,8 @@ def table() -> Iterator[tuple[str, str, str]]:
 def values_table() -> Iterator[tuple[str, str]]:
     """Flag and what their values of it are here, for the page that lists them."""
     for flag, values in sorted(VALUES.items()):
-        yield flag, "; ".join(_meaning(*pair) for pair in values.items())
+        means = "; ".join(_meaning(*pair) for pair in values.items())
+        yield flag, means + (f" (`estimate`: `{AS_STORED[flag]}`)" if flag in AS_STORED else "")
 
 
 def _meaning(theirs: str, ours: str | None) -> str:

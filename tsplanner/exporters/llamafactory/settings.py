@@ -94,7 +94,6 @@ def running(plan: Plan, architecture: Architecture) -> Running:
         decoder_kernels=DecoderKernels.LIGER if sized else DecoderKernels.REFERENCE,
         upcast_unquantized=False,
         pads_to=8,
-        runs_flex=False,
         # Source: its model/model_utils/quantization.py (configure_quantization).
         dequantizes=frozenset({"fp8", "mxfp4"}),
     )
@@ -137,7 +136,7 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
     hardware, there = plan.hardware, running(plan, architecture)
     found: dict[str, Any] = {
         "model_name_or_path": figures.weights_of(plan, options),
-        "flash_attn": ATTENTION[attention_under(plan, there)],
+        "flash_attn": ATTENTION[attention_under(plan, architecture)],
         "disable_gradient_checkpointing": not hardware.batch.gradient_checkpointing,
         "use_reentrant_gc": False,
     }

@@ -57,18 +57,15 @@ class Running:
     """Batches are padded to a multiple of this number of tokens."""
     dequantizes: frozenset[str] = frozenset()
     """Stored forms of weights that the trainer dequantises while it loads them."""
-    runs_flex: bool = True
-    """Whether the trainer can be told to run flex_attention."""
     takes_tokenizer: bool = False
     """Whether the trainer takes a tokenizer from another folder than the weights."""
 
 
-def attention_under(plan: Plan, running: Running) -> Attention:
-    """The attention that a trainer runs instead of the plan's, if it has no word for that."""
+def attention_under(plan: Plan, architecture: Architecture) -> Attention:
+    """The attention that another trainer runs: tsplanner's flex_attention is its own."""
     planned = plan.hardware.kernels.attention
-    if planned is Attention.FLEX_ATTENTION and not running.runs_flex:
-        return plain_attention(running.architecture.attention)
-    return planned
+    own = planned is Attention.FLEX_ATTENTION
+    return plain_attention(architecture.attention) if own else planned
 
 
 def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> MemoryEstimate:
@@ -77,7 +74,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         hardware,
         model_dtype=running.model_dtype,
         autocast=running.autocast,
-        attention=attention_under(plan, running),
+        attention=attention_under(plan, running.architecture),
         loss_kernel=running.loss_kernel,
         kernels=running.decoder_kernels,
         # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
@@ -232,11 +229,9 @@ def differences(plan: Plan, running: Running) -> list[str]:
         )
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")
-    attention = attention_under(plan, running)
-    if attention is not hardware.kernels.attention:
-        found.append(
-            f"{running.trainer} has no word for {hardware.kernels.attention}: {attention} instead."
-        )
+    if hardware.kernels.attention is Attention.FLEX_ATTENTION:
+        attention = attention_under(plan, running.architecture)
+        found.append(f"tsplanner's flex_attention is its own: {attention} attention instead.")
     if hardware.batch.checkpointed_layers is not None:
         found.append("Checkpointing of some layers cannot be said there: all are checkpointed.")
     if hardware.streaming.streams:

@@ -112,9 +112,9 @@ REMARKS: dict[RemarkKind, Words] = {
         "{padding:.0f} % 的位置为填充：{why}",
     ),
     RemarkKind.FLASH_ASSUMED: (
-        "flash_attention_2 needs the package flash-attn on that machine, which is taken to have "
-        "it, and was never run under tsplanner",
-        "flash_attention_2 需要该机器上的 flash-attn 包（假定已有），且从未在 tsplanner 下运行过",
+        "flash_attention_2 needs the package flash-attn on that machine, and was never run under "
+        "tsplanner",
+        "flash_attention_2 需要该机器上有 flash-attn 包，且从未在 tsplanner 下运行过",
     ),
     RemarkKind.FP16_OVERFLOWS: (
         "{family} is known to overflow in fp16 (infinite activations, loss nan): take a GPU with "

@@ -124,8 +124,9 @@ RULES: dict[RuleName, Words] = {
         "transformers 不为该模型系列提供 {attention} 注意力：请用 eager",
     ),
     RuleName.ATTENTION_SOFT_CAP: (
-        "sdpa cannot soft-cap attention's scores, which this model needs: take eager",
-        "sdpa 无法对注意力分数做 soft cap，而该模型需要：请用 eager",
+        "sdpa cannot soft-cap attention's scores, which this model needs: take eager or "
+        "flex_attention",
+        "sdpa 无法对注意力分数做 soft cap，而该模型需要：请用 eager 或 flex_attention",
     ),
     RuleName.BITSANDBYTES: (
         "{setting} needs bitsandbytes: {install}",
@@ -177,8 +178,10 @@ RULES: dict[RuleName, Words] = {
         "打包的样本不能在 ZeRO 下运行：请去掉 --token-budget，或用 ZeRO-0",
     ),
     RuleName.PACKED_ATTENTION: (
-        "packed rows need attention that knows where rows end, which {attention} does not here",
-        "打包的样本需要知道样本边界的注意力，而这里的 {attention} 不知道",
+        "packed rows need attention that knows where rows end, which {attention} does not here: "
+        "sdpa does, and where it does not run flex_attention",
+        "打包的样本需要知道样本边界的注意力，而这里的 {attention} 不知道：sdpa 知道，"
+        "不能用 sdpa 时 flex_attention 知道",
     ),
     RuleName.PACKED_CAPABILITY: (
         "packed rows need a GPU of compute capability 8.0 for their attention, this one has "

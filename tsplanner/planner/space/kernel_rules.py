@@ -5,6 +5,9 @@ Each returns what its sentence names, or None where the settings pass; see `rule
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from memory_models.device import Machine
 from memory_models.settings import Attention, DecoderKernels
 from tsplanner.models.families import FLEX_WITHOUT_FORMULA, NO_FLASH
@@ -13,6 +16,8 @@ from tsplanner.planner.explain.reasons import Data
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
+DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+"""Names of the dropout of attention's weights in configs."""
 BF16_CAPABILITY = (8, 0)
 """Compute capability from which a GPU computes in bf16 and runs FlashAttention-2."""
 
@@ -93,20 +98,28 @@ def flex_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None
 def takes_flex(request: PlanRequest) -> bool:
     """Whether the worker's flex_attention knows all that this model's attention does."""
     model_type, architecture = request.model.model_type, request.architecture
+    if request.model.trust_remote_code or _drops_weights(request.model.config):
+        return False
     if architecture.layer.recorded:
         return model_type in FLEX_WITHOUT_FORMULA
     return model_type not in NO_FLASH and not architecture.attention.eager_only
 
 
+def _drops_weights(config: Mapping[str, Any]) -> bool:
+    """Whether a model's attention has dropout, which flex_attention has not."""
+    inner = config.get("text_config")
+    parts = (config, inner if isinstance(inner, Mapping) else {})
+    return any(part.get(name) for part in parts for name in DROPOUTS)
+
+
 def soft_cap(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    """Sdpa has no place for a soft cap of the scores, so it would leave the cap out."""
-    # sdpa has no place for a soft cap of the scores, so it would leave the cap out.
+    """Scaled dot-product attention has no place for a soft cap, and would leave it out."""
     capped = request.architecture.attention.attn_logit_softcapping
     return {} if capped and hardware.kernels.attention is Attention.SDPA else None
 
 
 def eager_only(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    """Transformers runs neither sdpa nor FlashAttention-2 for this family."""
+    """Families for which transformers runs neither sdpa nor FlashAttention-2."""
     attention = hardware.kernels.attention
     if not request.architecture.attention.eager_only or attention in (
         Attention.EAGER,

@@ -151,5 +151,7 @@ def compiled(backend: Any = "inductor") -> Any:
     """
     from torch._dynamo import config
 
-    config.recompile_limit = max(config.recompile_limit, KINDS)
+    # The second name is that of torch 2.6.
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    setattr(config, name, max(getattr(config, name), KINDS))
     return torch.compile(_flex_attention(), dynamic=True, fullgraph=True, backend=backend)

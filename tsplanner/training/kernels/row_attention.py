@@ -53,6 +53,11 @@ def use_row_attention(model: Any, *, flex: bool = False) -> None:
     AttentionInterface.register(name, partial(row_attention, flex=flex))
     AttentionMaskInterface.register(name, lambda *_, **__: None)
     model.set_attn_implementation(name)
+    if model.config._attn_implementation != name:
+        raise TsplannerError(
+            f"The code of {type(model).__name__} runs its own attention alone: plan again with "
+            "--token-budget none, and without --attention flex_attention."
+        )
     body(model).register_forward_pre_hook(_note_rows, with_kwargs=True)
 
 
@@ -133,12 +138,12 @@ def row_attention(
         asked.get("dropout") or 0.0,
         asked.get("s_aux"),
     )
+    if flex and rules.dropout:
+        raise TsplannerError(
+            "flex_attention has no dropout, and this model's attention_dropout is "
+            f"{rules.dropout:g}: plan again without --attention flex_attention."
+        )
     if flex and query.is_cuda:
-        if rules.dropout:
-            raise TsplannerError(
-                "flex_attention has no dropout, and this model's attention_dropout is "
-                f"{rules.dropout:g}: plan again without --attention flex_attention."
-            )
         return flex_rows(query, key, value, rules), None
     half = query.dtype in (torch.bfloat16, torch.float16)
     plain = rules.softcap is None and rules.sinks is None and not rules.dropout
