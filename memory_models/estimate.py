@@ -144,13 +144,12 @@ def _check_device(settings: TrainingSettings, device: Device) -> None:
         raise ValueError(
             f"bf16 needs compute capability 8.0; {device.name} has {major}.{minor}: use fp16"
         )
-    if settings.kernels.attention is Attention.FLASH_ATTENTION_2 and device.compute_capability < (
-        8,
-        0,
-    ):
+    attention = settings.kernels.attention
+    newer = attention in (Attention.FLASH_ATTENTION_2, Attention.FLEX_ATTENTION)
+    if newer and device.compute_capability < (8, 0):
         raise ValueError(
-            f"flash_attention_2 needs compute capability 8.0; {device.name} has "
-            f"{major}.{minor}: use sdpa"
+            f"{attention} needs compute capability 8.0; {device.name} has {major}.{minor}: use "
+            "sdpa, or eager"
         )
 
 

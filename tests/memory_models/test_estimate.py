@@ -95,6 +95,10 @@ def test_flash_attention_runs_on_an_fp32_model_under_autocast() -> None:
             changed(FP16, attention=Attention.FLASH_ATTENTION_2),
             "flash_attention_2 needs compute capability 8.0; RTX 2080 Ti has 7.5: use sdpa",
         ),
+        (
+            changed(FP16, attention=Attention.FLEX_ATTENTION),
+            "flex_attention needs compute capability 8.0; RTX 2080 Ti has 7.5: use sdpa, or eager",
+        ),
     ],
 )
 def test_turing_has_neither_bf16_nor_flash_attention(
