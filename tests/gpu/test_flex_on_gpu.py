@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from tests.gpu.test_rows_on_gpu import gradients, off  # noqa: E402
-from tsplanner.training.kernels import flex, row_attention  # noqa: E402
+from tests.gpu.test_rows_on_gpu import gradients, hold_to_single_rows  # noqa: E402
+from tsplanner.training.kernels import flex  # noqa: E402
 from tsplanner.training.kernels.row_attention import Rules  # noqa: E402
 from tsplanner.training.kernels.rows import LAYOUT  # noqa: E402
 
@@ -47,18 +47,7 @@ def test_it_gives_what_rows_give_one_by_one(
     given = sides(2 if len(lengths) == 1 else 1, sum(lengths), size)
     beside = torch.linspace(-2, 3, 8, device="cuda").requires_grad_() if sinks else None
     rules = Rules(window=window, softcap=softcap, sinks=beside)
-    together = flex.flex_rows(*given, rules)
-    alone = torch.cat(
-        [
-            row_attention._one_row(*parts, rules)
-            for parts in zip(*(side.split(lengths, dim=2) for side in given), strict=True)
-        ],
-        dim=2,
-    ).transpose(1, 2)
-    assert off(together, alone) < 0.01
-    trained = [*given, *([] if beside is None else [beside])]
-    for one, other in zip(gradients(together, trained), gradients(alone, trained), strict=True):
-        assert off(one, other) < 0.02
+    hold_to_single_rows(flex.flex_rows(*given, rules), given, lengths, rules)
 
 
 def test_no_score_is_ever_in_memory() -> None:

@@ -30,15 +30,23 @@ def test_one_kernel_gives_what_single_rows_give(key_heads: int, window: int | No
     ]
     rules = Rules(window=window)
     together = row_attention._one_kernel(*sides, rules)
+    hold_to_single_rows(together, sides, LENGTHS, rules)
+
+
+def hold_to_single_rows(
+    together: Tensor, sides: list[Tensor], lengths: tuple[int, ...], rules: Rules
+) -> None:
+    """Values and gradients of queries, keys, values and sinks are those of rows one by one."""
     alone = torch.cat(
         [
             row_attention._one_row(*parts, rules)
-            for parts in zip(*(side.split(LENGTHS, dim=2) for side in sides), strict=True)
+            for parts in zip(*(side.split(lengths, dim=2) for side in sides), strict=True)
         ],
         dim=2,
     ).transpose(1, 2)
     assert off(together, alone) < 0.01
-    for one, other in zip(gradients(together, sides), gradients(alone, sides), strict=True):
+    trained = [*sides, *([] if rules.sinks is None else [rules.sinks])]
+    for one, other in zip(gradients(together, trained), gradients(alone, trained), strict=True):
         assert off(one, other) < 0.02
 
 
