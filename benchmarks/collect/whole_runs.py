@@ -46,6 +46,7 @@ ANSWER_SHARE = 0.4
 SERIES, SERIES_POINTS, SERIES_MARK = "series", 256, "<ts><ts/>"
 PIN_NAMES = frozenset(
     [
+        "attention",
         "world_size",
         "micro_batch_size",
         "token_budget",
@@ -60,6 +61,7 @@ PIN_NAMES = frozenset(
     ]
 )
 KINDS = {
+    "attention": "Attention",
     "decoder_kernels": "DecoderKernels",
     "finetuning_type": "FinetuningType",
     "loss_kernel": "LossKernel",

@@ -130,6 +130,26 @@ def test_no_length_makes_it_compile_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert compilations(300, rows=2) == compilations(264, rows=4) == 3
 
 
+def test_soft_cap_and_scale_are_part_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inductor compiles no kernel that is handed its soft cap: all its inputs are tensors of
+    queries, keys, values and blocks, or lengths.
+    """
+    handed: list[object] = []
+
+    def note(graph: Any, inputs: list[Any]) -> Any:
+        handed.extend(inputs)
+        return graph.forward
+
+    kernel = flex.compiled(note)
+    monkeypatch.setattr(flex, "_flex_attention", lambda: kernel)
+    laid_out((200, 100))
+    query, key, value = (torch.randn(1, heads, 300, 16) for heads in (4, 2, 2))
+    flex.flex_rows(query, key, value, Rules(softcap=50.0, scaling=0.1))
+    assert handed
+    assert all(each.ndim > 0 for each in handed if isinstance(each, Tensor))
+    assert not [each for each in handed if isinstance(each, float | torch.SymFloat)]
+
+
 TINY = {
     "hidden_size": 32,
     "intermediate_size": 48,

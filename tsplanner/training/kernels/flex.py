@@ -145,13 +145,21 @@ def _flex_attention() -> Any:
 def compiled(backend: Any = "inductor") -> Any:
     """flex_attention as a kernel for any length, and never as plain products.
 
-    It is compiled anew for passes without gradients, for one row and several, and for rows of one
-    block. PyTorch gives up compiling after eight kinds and would then make all scores without a
-    word; told to take the whole graph it raises, and more kinds are let pass.
+    It is compiled anew for passes without gradients, for one row and several, for rows of one
+    block, and for another soft cap or scale: numbers are part of the kernel, since PyTorch
+    compiles none that is handed its soft cap. PyTorch gives up compiling after eight kinds and
+    would then make all scores without a word; told to take the whole graph it raises, and more
+    kinds are let pass.
     """
     from torch._dynamo import config
 
     # The second name is that of torch 2.6.
     name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
     setattr(config, name, max(getattr(config, name), KINDS))
-    return torch.compile(_flex_attention(), dynamic=True, fullgraph=True, backend=backend)
+    kernel = torch.compile(_flex_attention(), dynamic=True, fullgraph=True, backend=backend)
+
+    def run(*given: Tensor, **options: Any) -> Any:
+        with config.patch(specialize_float=True):
+            return kernel(*given, **options)
+
+    return run
