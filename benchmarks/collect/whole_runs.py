@@ -106,15 +106,21 @@ def series_row(draw: random.Random) -> dict[str, Any]:
 
 
 def write_rows(path: Path, given: dict[str, Any]) -> None:
-    """The run's dataset; runs with the same ``rows_of`` have the same rows."""
+    """The run's dataset; runs with the same ``rows_of`` have the same rows.
+
+    ``lengths``: a shape, or the tokens of every row.
+    """
     draw = random.Random(f"{SEED}-{given.get('rows_of', given['name'])}")
     if given["lengths"] == SERIES:
         rows = [json.dumps(series_row(draw)) + "\n" for _ in range(given["rows"])]
         path.write_text("".join(rows))
         return
     with path.open("w") as file:
-        for _ in range(given["rows"]):
-            tokens = length(given["lengths"], draw, given.get("most", 2048))
+        shape = given["lengths"]
+        if isinstance(shape, str):
+            most = given.get("most", 2048)
+            shape = [length(shape, draw, most) for _ in range(given["rows"])]
+        for tokens in shape:
             answer = max(4, round(ANSWER_SHARE * tokens))
             row = {
                 "instruction": (WORD * max(1, tokens - answer)).strip(),

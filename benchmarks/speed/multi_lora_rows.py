@@ -4,7 +4,8 @@
     python benchmarks/speed/multi_lora_rows.py --output DIR --model FOLDER --trials 3 --steps 4
 
 The trials are those of a search: real jobs on a dataset whose lengths are skewed (median 245), four
-rows a step, packed or padded as ``plan`` chooses, as many at once as ``tune`` would start. The
+rows a step, packed or padded as ``plan`` chooses, as many at once as ``tune`` would start. Their
+rows are as long as those of ``beside_peers.py run --shape trials``, which times another trainer. The
 forecast of each way is written to DIR/predicted.json before the first one starts. A makespan is all
 that the processes take, their start and load included; one after the other the first trial is timed
 and counted for all, and every later one starts from the warm server that ``tune`` keeps. Weights are
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.collect.whole_runs import plan_of
+from benchmarks.speed.peers.asked import LONGEST, SHAPES, row_lengths
 from memory_models.settings import changed
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
@@ -63,15 +65,19 @@ class Way:
         }
 
 
+def lengths(steps: int, most: int) -> list[int]:
+    """Tokens of all rows of a trial."""
+    shape = SHAPES["trials"]
+    return [min(most, each) for step in range(steps) for each in row_lengths(shape, step)]
+
+
 def planned(name: str, options: argparse.Namespace, folder: Path) -> Way:
     """The plans of a way on this machine."""
     given = {
         "name": name,
         "rows_of": "multi-lora",
         "model": options.model,
-        "rows": ROWS_PER_STEP * options.steps,
-        "lengths": "skewed",
-        "most": options.most,
+        "lengths": lengths(options.steps, options.most),
         "settings": {
             "effective_batch_size": ROWS_PER_STEP,
             "validation_fraction": 0.0,
@@ -162,7 +168,7 @@ def main() -> None:
     parser.add_argument("--model", default="qwen3-8b")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--steps", type=int, default=100, help="optimizer steps of a trial")
-    parser.add_argument("--most", type=int, default=2048, help="tokens of the longest row")
+    parser.add_argument("--most", type=int, default=LONGEST, help="tokens of the longest row")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds a process may take")
     parser.add_argument("--gpus", help="forecasts for these GPUs alone, such as h200")
     parser.add_argument("--way", action="append", choices=list(WAYS), help="all by default")

@@ -82,6 +82,16 @@ SHAPES = {
         ),
         # Every width of a batch is met for the first time in the warm-up, and again when timed.
         Shape(name="skewed", model="qwen3-8b", length=None, warmup=10, steps=10, ways=SKEWED),
+        # One trial of a search, from its start on: `multi_lora_rows.py` trains eight on these rows.
+        Shape(
+            name="trials",
+            model="qwen3-8b",
+            length=None,
+            rows=4,
+            warmup=0,
+            steps=100,
+            ways=("unsloth:micro_batch_size=4", f"unsloth:{PACKED}"),
+        ),
         # A whole step of 16 rows would take 13 s, and its rate is that of four rows.
         Shape(
             name="14b",

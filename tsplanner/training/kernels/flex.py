@@ -43,6 +43,9 @@ def flex_rows(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor
         masks[window] = block_mask(LAYOUT.rows, window)
     options: dict[str, Any] = {"block_mask": masks[window], "scale": rules.scaling}
     options["enable_gqa"] = query.shape[1] > key.shape[1]
+    # Passes of fewer than 128 tokens would be given to a kernel for single tokens, which has no
+    # form for some head sizes.
+    options["kernel_options"] = {"FORCE_USE_FLEX_ATTENTION": True}
     if rules.softcap is not None:
         options["score_mod"] = soft_cap(rules.softcap)
     run = compiled() if query.is_cuda else _flex_attention()
