@@ -204,3 +204,19 @@ C_COMPILERS = ("gcc", "clang", "cc")
 def compiles_triton() -> bool:
     """Whether Triton and a C compiler are here; neither is run."""
     return find_spec("triton") is not None and any(map(which, C_COMPILERS))
+
+
+def installed_version(package: str) -> tuple[int, ...]:
+    """The version of an installed package by its numbers; empty: it is not installed."""
+    from importlib import metadata
+
+    try:
+        return version_numbers(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return ()
+
+
+def version_numbers(text: str) -> tuple[int, ...]:
+    """Leading numbers of a version: ``2.13.0+cpu`` is (2, 13, 0)."""
+    found = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()

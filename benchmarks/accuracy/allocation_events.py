@@ -23,11 +23,14 @@ from typing import Any
 import msgspec
 
 from benchmarks.collect.case_plan import plan_of
+from benchmarks.collect.forked import set_allocator
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.training.job import Job, JobKind
 
 ENTRIES = 2_000_000
+GROWN, SHRUNK = ("segment_alloc", "segment_map"), ("segment_free", "segment_unmap")
+"""Events of whole segments, and of those that can grow."""
 FRAMES = 4
 """Innermost lines kept of each maker."""
 
@@ -67,10 +70,10 @@ def at_peak(trace: list[dict[str, Any]]) -> dict[str, Any]:
                 peak, where = now, place
         elif action == "free_completed" and event["addr"] in live:
             now -= live.pop(event["addr"])
-        elif action == "segment_alloc":
+        elif action in GROWN:
             reserved += size
             most_reserved = max(most_reserved, reserved)
-        elif action == "segment_free":
+        elif action in SHRUNK:
             reserved -= size
     return {
         "peak_allocated_bytes": peak,
@@ -115,8 +118,8 @@ def write_events(trace: list[dict[str, Any]], out: Any) -> None:
             count += 1
         elif event["action"] == "free_completed" and event["addr"] in numbers:
             out.write(f"f {numbers.pop(event['addr'])}\n")
-        elif event["action"] in ("segment_alloc", "segment_free"):
-            sign = "" if event["action"] == "segment_alloc" else "-"
+        elif event["action"] in (*GROWN, *SHRUNK):
+            sign = "" if event["action"] in GROWN else "-"
             out.write(f"s {sign}{event['size']}\n")
 
 
@@ -131,8 +134,8 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:False")
     given = [json.loads(line) for line in options.cases.open() if line.strip()]
+    set_allocator(given)
     if options.only is not None:  # bitsandbytes starts CUDA when imported: no fork after it
         record(given[options.only], options.output, options.only, options.steps)
         return

@@ -6,9 +6,26 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+
+ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
+
+
+def set_allocator(cases: Sequence[Mapping[str, Any]]) -> None:
+    """Run the allocator that all cases ask for, before torch is imported.
+
+    Raises SystemExit: cases ask for different ones, or the environment names another.
+    """
+    asked = {bool(case.get("expandable_segments")) for case in cases}
+    if len(asked) > 1:
+        raise SystemExit("expandable_segments differs between the cases: give them one by one")
+    wanted = f"expandable_segments:{asked == {True}}"
+    if os.environ.setdefault(ALLOCATOR, wanted) != wanted:
+        raise SystemExit(f"the cases ask for {wanted}, and {ALLOCATOR}={os.environ[ALLOCATOR]}")
 
 
 def free_port() -> int:

@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.collect.case_plan import plan_of
+from benchmarks.collect.forked import set_allocator
 from memory_models.estimate import estimate_memory
 from memory_models.units import GIB
 from tsplanner.hardware.detect import detect_machine
@@ -256,8 +257,7 @@ def main() -> None:
     given = [json.loads(line) for path in options.cases for line in path.open() if line.strip()]
     began = time.monotonic()
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    # The reference recipe runs under PyTorch's default allocator.
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:False")
+    set_allocator(given)
     sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
     import tsplanner.training.worker.entry  # noqa: F401  imports once, before any fork
 

@@ -28,7 +28,7 @@ def sides(rows: int, tokens: int, size: int) -> list[Tensor]:
     ]
 
 
-@pytest.mark.parametrize("lengths", [(700,), (300, 1, 129, 70), (512, 256)])
+@pytest.mark.parametrize("lengths", [(700,), (300, 1, 129, 70), (512, 256), (30, 1, 40)])
 @pytest.mark.parametrize(
     ("size", "softcap", "window", "sinks"),
     [

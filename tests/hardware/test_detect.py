@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tsplanner.errors import UsageError
+from tsplanner.hardware import detect
 from tsplanner.hardware.describe import parse_gpus
 from tsplanner.hardware.detect import detect_machine, found_packages, machine_for
 from tsplanner.hardware.nvml import NvmlReading
@@ -86,8 +87,22 @@ def test_detection_imports_no_training_library() -> None:
 
 def test_packages_are_told_by_module_name() -> None:
     """Only the optional ones count, in a fixed order."""
-    known = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel")
+    known = ("bitsandbytes", "deepspeed", "flash_attn", "flex_attention", "liger_kernel", "triton")
     assert found_packages() == tuple(name for name in known if name in found_packages())
+
+
+@pytest.mark.parametrize(
+    ("torch", "triton", "there"),
+    [((2, 6), True, True), ((2, 5, 1), True, False), ((2, 11), False, False), ((), True, False)],
+)
+def test_flex_attention_counts_where_torch_and_triton_have_it(
+    monkeypatch: pytest.MonkeyPatch, torch: tuple[int, ...], *, triton: bool, there: bool
+) -> None:
+    """Its masks by blocks know all lengths from torch 2.6."""
+    monkeypatch.setattr(detect, "is_found", lambda name: name == "triton")
+    monkeypatch.setattr(detect, "compiles_triton", lambda: triton)
+    monkeypatch.setattr(detect, "installed_version", lambda _: torch)
+    assert ("flex_attention" in found_packages()) is there
 
 
 def test_detection_takes_milliseconds(tmp_path: Path) -> None:

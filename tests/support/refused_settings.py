@@ -143,7 +143,7 @@ REFUSED = [
         hardware={"attention": FLEX},
         packages=(),
         detected=True,
-        says="flex_attention needs Triton and a C compiler",
+        says="flex_attention needs torch 2.6, Triton and a C compiler",
     ),
     Row(
         rule="flex-attention-family",

@@ -29,8 +29,16 @@ OLDEST_CAPABILITY = (7, 0)
 start at 7.5."""
 DESCRIBED_PACKAGES = ("bitsandbytes", "deepspeed")
 """Assumed on a described machine whose description names no packages."""
-KNOWN_PACKAGES = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel", "triton")
-"""Optional training packages that change what can be planned, by module name."""
+KNOWN_PACKAGES = (
+    "bitsandbytes",
+    "deepspeed",
+    "flash_attn",
+    "flex_attention",
+    "liger_kernel",
+    "triton",
+)
+"""Optional training packages that change what can be planned, by module name; flex_attention is a
+module of torch that can be used."""
 
 DESCRIBED_CPU_COUNT = 8
 """Assumed cores of a machine whose description names none."""

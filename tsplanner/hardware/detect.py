@@ -24,10 +24,13 @@ from tsplanner.hardware.describe import (
 from tsplanner.hardware.gpus.instances import instance_by_name
 from tsplanner.hardware.host import read_host
 from tsplanner.hardware.host_copies import with_copies
-from tsplanner.install import compiles_triton
+from tsplanner.install import compiles_triton, installed_version
 
 if TYPE_CHECKING:
     from tsplanner.hardware.nvml import NvmlReading
+
+FLEX_TORCH = (2, 6)
+"""From here on flex_attention's masks by blocks know a length that is not one of whole blocks."""
 
 
 def detect_machine(folder: Path = Path(), reading: NvmlReading | None = None) -> Machine:
@@ -103,10 +106,14 @@ def with_host_memory(machine: Machine, memory_bytes: int) -> Machine:
 def found_packages() -> tuple[str, ...]:
     """Names of the optional packages that are installed; none of them is imported.
 
-    Triton counts where it can compile.
+    Triton counts where it can compile, and flex_attention with it where torch is new enough.
     """
-    found = [name for name in KNOWN_PACKAGES if is_found(name)]
-    return tuple(name for name in found if name != "triton" or compiles_triton())
+    here = {name for name in KNOWN_PACKAGES if is_found(name)} - {"triton"}
+    if is_found("triton") and compiles_triton():
+        here.add("triton")
+        if installed_version("torch") >= FLEX_TORCH:
+            here.add("flex_attention")
+    return tuple(name for name in KNOWN_PACKAGES if name in here)
 
 
 def is_found(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from memory_models.device import Device
 from tsplanner.hardware.environment import Check, EnvironmentFacts, State
-from tsplanner.install import Extra, install_words
+from tsplanner.install import Extra, install_words, version_numbers
 
 REQUIRED = {
     "transformers": (5, 0),
@@ -21,12 +21,6 @@ REQUIRED = {
 """Oldest versions that are tested; pyproject.toml requires the same ones."""
 # torch is no row of REQUIRED, because a version says too little of its build: a child imports it.
 MINIMUM_TORCH = (2, 4)
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """Leading numbers of a version: ``2.13.0+cpu`` is (2, 13, 0)."""
-    found = re.match(r"\d+(?:\.\d+)*", text)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
 
 
 def dotted(version: tuple[int, ...]) -> str:
@@ -49,7 +43,7 @@ def _torch(facts: EnvironmentFacts) -> Check:
     build = f"built for CUDA {answer['cuda']}" if answer["cuda"] else "built for the CPU"
     found = f"{version}, {build}"
     problem = _torch_problem(answer, facts.reading.devices)
-    if _version(version) < MINIMUM_TORCH:
+    if version_numbers(version) < MINIMUM_TORCH:
         problem = f"install torch {dotted(MINIMUM_TORCH)} or later"
     state = State.BROKEN if problem else State.OK
     return Check(name="torch", state=state, found=found, fix=problem, required=True)
@@ -90,7 +84,7 @@ def _library(name: str, facts: EnvironmentFacts) -> Check:
     version, minimum = facts.versions.get(name), REQUIRED[name]
     if version is None:
         return _absent(name, name, install_words(Extra.TRAIN), required=True)
-    if _version(version) < minimum:
+    if version_numbers(version) < minimum:
         fix = f"{name} {dotted(minimum)} or later is needed: {install_words(Extra.TRAIN)}"
         return Check(name=name, state=State.BROKEN, found=version, fix=fix, required=True)
     return Check(name=name, state=State.OK, found=version, required=True)

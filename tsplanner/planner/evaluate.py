@@ -17,6 +17,7 @@ from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.forecast import (
     batch_widths,
+    compiling_per_step,
     evaluated_rows,
     evaluation_passes,
     forecast,
@@ -59,11 +60,13 @@ class Evaluated:
     """
     explanation: Explanation | None = None
     """Why the plan is tight or does not fit; None: it fits."""
+    compiling_seconds: float = 0.0
+    """Each step's share of the compiling that this candidate alone waits for."""
 
     @property
     def samples_per_second(self) -> float:
-        """Predicted speed at the unchanged effective batch."""
-        return self.hardware.effective_batch_size / self.time.seconds
+        """Predicted speed at the unchanged effective batch, over the whole run."""
+        return self.hardware.effective_batch_size / (self.time.seconds + self.compiling_seconds)
 
 
 @frozen
@@ -128,6 +131,7 @@ def evaluate(
         verdict=verdict,
         free_bytes=tightest.free_bytes,
         explanation=explanation,
+        compiling_seconds=compiling_per_step(request.dataset, request.learning, hardware),
     )
 
 

@@ -148,12 +148,7 @@ def forecast(
     """
     rows = training_rows(dataset.lengths.rows_kept, learning.data.validation_fraction)
     together = hardware.sharding.world_size * hardware.batch.micro_batch_size
-    steps = steps_per_epoch(
-        rows,
-        micro_batch_size=hardware.batch.micro_batch_size,
-        world_size=hardware.sharding.world_size,
-        gradient_accumulation_steps=hardware.batch.gradient_accumulation_steps,
-    )
+    steps = _epoch_steps(rows, hardware)
     micro_batches = ceil_div(rows, together) if rows else hardware.batch.gradient_accumulation_steps
     # ZeRO-2 and 3 reduce or gather in every micro-batch; all others communicate once per step.
     once = step.optimizer + (step.communication if hardware.sharding.zero_stage < 2 else 0.0)
@@ -167,8 +162,7 @@ def forecast(
     first = host.first_step_seconds
     if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED:
         first += host.compile_seconds
-    if hardware.kernels.attention is Attention.FLEX_ATTENTION:
-        first += FLEX_COMPILE_SECONDS * (2 if evaluated else 1)
+    first += compiling_seconds(dataset, learning, hardware)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=whole * steps + left,
@@ -179,6 +173,33 @@ def forecast(
         * trained_parameters
         * BYTES_PER_TRAINED_PARAMETER
         / DISK_WRITE_BYTES_PER_SECOND,
+    )
+
+
+def compiling_seconds(
+    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings
+) -> float:
+    """Seconds in which flex_attention is compiled: for steps, and once more for evaluations."""
+    if hardware.kernels.attention is not Attention.FLEX_ATTENTION:
+        return 0.0
+    return FLEX_COMPILE_SECONDS * (2 if evaluated_rows(dataset, learning, hardware) else 1)
+
+
+def compiling_per_step(
+    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings
+) -> float:
+    """The same, shared out over the steps of the run."""
+    whole = compiling_seconds(dataset, learning, hardware)
+    rows = training_rows(dataset.lengths.rows_kept, learning.data.validation_fraction)
+    return whole and whole / max(1, total_steps(learning, _epoch_steps(rows, hardware)))
+
+
+def _epoch_steps(rows: int, hardware: HardwareSettings) -> int:
+    return steps_per_epoch(
+        rows,
+        micro_batch_size=hardware.batch.micro_batch_size,
+        world_size=hardware.sharding.world_size,
+        gradient_accumulation_steps=hardware.batch.gradient_accumulation_steps,
     )
 
 

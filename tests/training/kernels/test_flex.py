@@ -26,20 +26,22 @@ def laid_out(lengths: tuple[int, ...]) -> Rows:
     return LAYOUT.rows
 
 
-def heads(count: int, seed: int) -> Tensor:
-    """[2, heads, 500, 16]"""
-    return torch.randn(2, count, 500, 16, generator=torch.Generator().manual_seed(seed))
+def heads(count: int, seed: int, tokens: int = 500) -> Tensor:
+    """[2, heads, tokens, 16]"""
+    return torch.randn(2, count, tokens, 16, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, (30, 1, 40)], ids=["four blocks", "one block"])
 @pytest.mark.parametrize("window", [None, 1, 40, 128, 200])
 @pytest.mark.parametrize("sinks", [False, True])
 @pytest.mark.parametrize("softcap", [None, 2.0])
 def test_it_gives_what_rows_give_one_by_one(
-    window: int | None, softcap: float | None, *, sinks: bool
+    lengths: tuple[int, ...], window: int | None, softcap: float | None, *, sinks: bool
 ) -> None:
     """Soft caps, windows, sinks and grouped heads, for two places of rows at once."""
-    laid_out(LENGTHS)
-    query, key, value = heads(4, 0), heads(2, 1), heads(2, 2)
+    laid_out(lengths)
+    tokens = sum(lengths)
+    query, key, value = heads(4, 0, tokens), heads(2, 1, tokens), heads(2, 2, tokens)
     beside = torch.tensor([-1.0, 0.0, 1.0, 3.0]) if sinks else None
     asked: dict[str, Any] = {"sliding_window": window, "softcap": softcap, "s_aux": beside}
     alone, _ = row_attention.row_attention(torch.nn.Identity(), query, key, value, None, **asked)
@@ -47,7 +49,7 @@ def test_it_gives_what_rows_give_one_by_one(
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns that it makes all scores on a CPU
         together = flex.flex_rows(query, key, value, rules)
-    assert together.shape == (2, 500, 4, 16)
+    assert together.shape == (2, tokens, 4, 16)
     assert torch.allclose(together, alone, atol=1e-5)
 
 
@@ -106,9 +108,7 @@ def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_length_makes_it_compile_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for all rows of two blocks and more, windows and not, and once for those of one block;
-    several rows at once are a kind of their own.
-    """
+    """Once for all rows, with a window and without; several rows at once are a kind of their own."""
     from torch._dynamo.testing import CompileCounter
 
     counter = CompileCounter()
@@ -126,8 +126,8 @@ def test_no_length_makes_it_compile_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert compilations(300) == 1
     assert compilations(200, 77, window=64) == 1
     assert compilations(512) == compilations(640, 8, window=64) == compilations(136) == 1
-    assert compilations(128) == compilations(64) == compilations(72, window=9) == 2
-    assert compilations(300, rows=2) == compilations(264, rows=4) == 3
+    assert compilations(128) == compilations(64) == compilations(72, window=9) == 1
+    assert compilations(300, rows=2) == compilations(264, rows=4) == compilations(9, rows=4) == 2
 
 
 def test_soft_cap_and_scale_are_part_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

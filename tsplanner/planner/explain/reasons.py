@@ -220,7 +220,6 @@ class RemarkKind(StrEnum):
     PURE_BF16 = "pure_bf16"
     LONG_POSITIONS = "long_positions"
     FLASH_ASSUMED = "flash_assumed"
-    WRITES_SCORES = "writes_scores"
     HIGH_RATE = "high_rate"
     FEW_ROWS = "few_rows"
     STREAMED = "streamed"

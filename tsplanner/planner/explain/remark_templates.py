@@ -137,12 +137,6 @@ REMARKS: dict[RemarkKind, Words] = {
         "published for: it may answer worse beyond",
         "样本长 {longest:,} 个位置，超过模型发布时的 {published:,}：超出部分质量可能下降",
     ),
-    RemarkKind.WRITES_SCORES: (
-        "eager attention writes every score, {gib:.1f} GiB a tensor in each layer; --attention "
-        "flex_attention writes none (its kernel was timed on an H200, no whole run was)",
-        "eager 注意力会写出所有分数，每层每个张量 {gib:.1f} GiB；--attention flex_attention "
-        "一个也不写（其内核在 H200 上测过时，尚无完整运行）",
-    ),
     RemarkKind.FROZEN_EXPERTS: (
         "adapters on linears only: the experts, {share:.0%} of the parameters, stay frozen; "
         "--lora-target {targets} trains them too ({count:,} parameters in all)",

@@ -24,7 +24,6 @@ from tsplanner.planner.evaluate import (
     lacks_host_memory,
     shortage,
 )
-from tsplanner.planner.explain.attention_remarks import attention_remarks
 from tsplanner.planner.explain.expert_remarks import expert_remarks, too_large_experts
 from tsplanner.planner.explain.padding_remarks import padding_remarks
 from tsplanner.planner.explain.reasons import (
@@ -324,10 +323,6 @@ def _padding(chosen: Chosen) -> Iterator[Remark]:
     yield from padding_remarks(chosen.request, chosen.best, chosen.usable)
 
 
-def _attention(chosen: Chosen) -> Iterator[Remark]:
-    return attention_remarks(chosen.request, chosen.hardware)
-
-
 def _streamed(chosen: Chosen) -> Iterator[Remark]:
     return streamed_remarks(chosen.request, chosen.best)
 
@@ -346,7 +341,6 @@ REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _family_in_fp16,
     _pure_bf16,
     _long_positions,
-    _attention,
     _experts,
 )
 """In the order of printing."""

@@ -104,8 +104,8 @@ RULES: dict[RuleName, Words] = {
         "flex_attention 需要计算能力 8.0，该 GPU 为 {capability}：请用 eager",
     ),
     RuleName.FLEX_ATTENTION_PACKAGE: (
-        "flex_attention needs Triton and a C compiler, and one of both is missing: take eager",
-        "flex_attention 需要 Triton 与 C 编译器，此处缺少其一：请用 eager",
+        "flex_attention needs torch 2.6, Triton and a C compiler, and one is missing: take eager",
+        "flex_attention 需要 torch 2.6、Triton 与 C 编译器，此处有所缺少：请用 eager",
     ),
     RuleName.FLEX_ATTENTION_FAMILY: (
         "flex_attention is not run for this family here: leave --attention out",

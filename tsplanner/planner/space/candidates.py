@@ -225,10 +225,8 @@ def _upcasts(pins: Pins, quantization: Quantization | None) -> bool:
 def _kernels(request: PlanRequest) -> list[Kernels]:
     """The kernels of attention, loss, optimizer and decoder layers that a GPU may use."""
     pins = request.pins
-    # FlashAttention-2 and flex_attention were never run whole here, so that a plan has them only
-    # where a person asks for them.
     options = product(
-        _choices(pins, "attention", [plain_attention(request.architecture.attention)]),
+        _choices(pins, "attention", _attentions(request)),
         _choices(pins, "loss_kernel", [LossKernel.FUSED, LossKernel.PLAIN]),
         _choices(pins, "optimizer", _optimizers(request)),
     )
@@ -243,6 +241,15 @@ def _kernels(request: PlanRequest) -> list[Kernels]:
         )
         for attention, loss, optimizer in options
     ]
+
+
+def _attentions(request: PlanRequest) -> list[Attention]:
+    """What transformers runs; beside eager attention flex_attention, which writes no scores.
+
+    FlashAttention-2 was never run here, so that a plan has it only where a person asks for it.
+    """
+    plain = plain_attention(request.architecture.attention)
+    return [plain, Attention.FLEX_ATTENTION] if plain is Attention.EAGER else [plain]
 
 
 def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:

@@ -86,8 +86,9 @@ def flex_capability(request: PlanRequest, hardware: HardwareSettings) -> Data | 
 
 
 def flex_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    """flex_attention is made by Triton."""
-    return {} if _is_flex(hardware) and not has_compiler(request.machine) else None
+    """flex_attention is made by Triton, and knows all lengths from torch 2.6."""
+    here = not request.machine.detected or "flex_attention" in request.machine.packages
+    return {} if _is_flex(hardware) and not here else None
 
 
 def flex_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:

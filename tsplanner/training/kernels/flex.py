@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from tsplanner.errors import TsplannerError
 from tsplanner.training.kernels.rows import LAYOUT, Rows
@@ -37,14 +38,18 @@ def flex_rows(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor
         # Autocast knows scaled dot-product attention, and leaves this one alone.
         dtype = torch.get_autocast_dtype(device)
         query, key, value = (each.to(dtype) for each in (query, key, value))
+    tokens = query.shape[2]
+    spare = max(0, BLOCK + 1 - tokens)
+    if spare:
+        # Passes of one block would be a kernel of their own, and 15 s of compiling.
+        query, key, value = (pad(each, (0, 0, 0, spare)) for each in (query, key, value))
     window = rules.window if rules.window is not None and rules.window < LAYOUT.longest else None
     masks = LAYOUT.rows.masks
     if window not in masks:
-        masks[window] = block_mask(LAYOUT.rows, window)
+        masks[window] = block_mask(_followed(LAYOUT.rows, spare), window)
     options: dict[str, Any] = {"block_mask": masks[window], "scale": rules.scaling}
     options["enable_gqa"] = query.shape[1] > key.shape[1]
-    # Passes of fewer than 128 tokens would be given to a kernel for single tokens, which has no
-    # form for some head sizes.
+    # PyTorch gives short passes to a kernel for single tokens, which has no form for some heads.
     options["kernel_options"] = {"FORCE_USE_FLEX_ATTENTION": True}
     if rules.softcap is not None:
         options["score_mod"] = soft_cap(rules.softcap)
@@ -54,7 +59,16 @@ def flex_rows(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor
     else:
         mixed, beside = run(query, key, value, **options, **_asks_for_sums())
         result = with_sinks(mixed, getattr(beside, "lse", beside), rules.sinks)
-    return result.transpose(1, 2).contiguous()
+    return result[:, :, :tokens].transpose(1, 2).contiguous()
+
+
+def _followed(rows: Rows, spare: int) -> Rows:
+    """Rows with another one of ``spare`` tokens behind them; 0: as they are."""
+    if not spare:
+        return rows
+    assert rows.bounds is not None
+    end = rows.bounds[-1:] + spare
+    return Rows(torch.cat([rows.bounds, end]), [*rows.lengths, spare])
 
 
 def with_sinks(mixed: Tensor, sums: Tensor, sinks: Tensor | None) -> Tensor:
@@ -148,9 +162,9 @@ def _flex_attention() -> Any:
 def compiled(backend: Any = "inductor") -> Any:
     """flex_attention as a kernel for any length, and never as plain products.
 
-    It is compiled anew for passes without gradients, for one row and several, for rows of one
-    block, and for another soft cap or scale: numbers are part of the kernel, since PyTorch
-    compiles none that is handed its soft cap. PyTorch gives up compiling after eight kinds and
+    It is compiled anew for passes without gradients, for one row and several, and for another soft
+    cap or scale: numbers are part of the kernel, since PyTorch compiles none that is handed its
+    soft cap. PyTorch gives up compiling after eight kinds and
     would then make all scores without a word; told to take the whole graph it raises, and more
     kinds are let pass.
     """
