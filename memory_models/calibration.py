@@ -55,6 +55,13 @@ class DeviceConstants:
     """Process bytes minus reserved bytes of one process, by major compute capability."""
     measured_generations: frozenset[int]
     """Major compute capabilities that were measured; the other ones are assumed."""
+    flex_spilled_bytes: Mapping[int, int] = field(
+        default=MappingProxyType({0: 0, 128: 60 * MIB, 256: 390 * MIB})
+    )
+    """Memory of registers that flex_attention's kernels spill, which CUDA sets aside for all
+    threads of the GPU at once, by head size. 16 runs on one H200 (`flex_h200_2026-12-01.json`,
+    `flex_runs_h200_2026-12-01.json`, `flex_families_h200_2026-12-01.json`): 38 to 60 MiB at 128,
+    382 to 394 at 256, with a soft cap, none at 64."""
     context_spread_bytes: int = 16 * MIB
     """Half-width of the 95 % interval of ``context_bytes``."""
     distributed_bytes: Mapping[str, Mapping[int, int]] = field(

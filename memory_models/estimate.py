@@ -196,7 +196,9 @@ def estimate_memory(
     if replay:
         margin = calibration.margins.unplaced_logits
         reserved = with_unplaced_logits(reserved, architecture, settings, margin)
-    non_torch = non_torch_interval(settings, major, calibration)
+    non_torch = non_torch_interval(
+        settings, major, calibration, head_dim=architecture.attention.head_dim
+    )
     process = process_interval(reserved, non_torch, states.paged, major, calibration)
     shared = states if settings is together else _static(architecture, together.states).states
     host = _host(shared, together, calibration, host_input_bytes(architecture, settings))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from memory_models.calibration import Calibration
 from memory_models.device import Device
 from memory_models.result import Interval
-from memory_models.settings import TrainingSettings
+from memory_models.settings import Attention, TrainingSettings
 
 DEFAULT_MAJOR = 9
 """Compute capability that is assumed without a named device: the measured generation."""
@@ -19,7 +19,7 @@ def major_of(device: Device | None) -> int:
 
 
 def by_generation(table: Mapping[int, int], major: int) -> int:
-    """The entry of a major number (or a count of processes), or of the nearest smaller key."""
+    """The entry of a major number (a count of processes, a head size), or of the nearest smaller key."""
     if major in table:
         return table[major]
     known = [key for key in table if key <= major] or [min(table)]
@@ -27,9 +27,11 @@ def by_generation(table: Mapping[int, int], major: int) -> int:
 
 
 def non_torch_interval(
-    settings: TrainingSettings, major: int, calibration: Calibration
+    settings: TrainingSettings, major: int, calibration: Calibration, *, head_dim: int = 0
 ) -> Interval:
-    """Bytes on the GPU outside PyTorch's allocator: CUDA context, libraries, NCCL, DeepSpeed."""
+    """Bytes on the GPU outside PyTorch's allocator: CUDA context, libraries, NCCL, DeepSpeed, and
+    what flex_attention's kernels spill at heads of ``head_dim`` numbers.
+    """
     distributed = by_generation(
         calibration.device.distributed_bytes[settings.sharding.kind], settings.sharding.world_size
     )
@@ -37,6 +39,8 @@ def non_torch_interval(
         calibration.device.distributed_spread_bytes, settings.sharding.world_size
     )
     context = by_generation(calibration.device.context_bytes, major) + distributed
+    if settings.kernels.attention is Attention.FLEX_ATTENTION:
+        context += by_generation(calibration.device.flex_spilled_bytes, head_dim)
     spread += calibration.device.context_spread_bytes
     return Interval(expected=context, upper=context + spread)
 

@@ -15,7 +15,7 @@ from memory_models.bounds.process import (
 from memory_models.calibration import DEFAULT
 from memory_models.device import Device
 from memory_models.result import Interval
-from memory_models.settings import TrainingSettings, changed, from_flat
+from memory_models.settings import Attention, TrainingSettings, changed, from_flat
 
 ALONE = TrainingSettings()
 ROUND = changed(
@@ -53,6 +53,16 @@ def test_bytes_outside_the_allocator_are_context_and_distribution(
     """More than two processes were not measured, so their bound is wider."""
     found = non_torch_interval(from_flat(TrainingSettings, world_size=world_size), major, ROUND)
     assert found == Interval(expected=expected, upper=expected + spread)
+
+
+@pytest.mark.parametrize(("head_dim", "spilled"), [(64, 0), (128, 60), (192, 60), (256, 390)])
+def test_flex_attention_spills_registers_by_head_size(head_dim: int, spilled: int) -> None:
+    """CUDA holds them for all threads of a GPU, whoever runs."""
+    flex = from_flat(TrainingSettings, attention=Attention.FLEX_ATTENTION)
+    plain = non_torch_interval(ALONE, 9, DEFAULT, head_dim=head_dim)
+    found = non_torch_interval(flex, 9, DEFAULT, head_dim=head_dim)
+    assert found.expected - plain.expected == spilled * 2**20
+    assert found.upper - plain.upper == spilled * 2**20
 
 
 def test_zero_on_one_process_has_bytes_of_its_own() -> None:
