@@ -29,13 +29,14 @@ def layer_norm(ops: Ops, value: Value) -> Value:
 def rms_norm(ops: Ops, value: Value) -> Value:
     """An fp32 copy, its square, the normalised copy, a cast to the dtype, and the weight.
 
-    The gradient of the mean flows back through the square: two fp32 temporaries [n, D].
+    The gradient of the mean flows back through the square: two fp32 temporaries [n, D] beside its
+    own gradient and both of the input.
     """
     tape, whole = ops.tape, times(value.elements, FP32)
     source = ops.cast(value, FP32)
     square = tape.op((source,), source.elements, FP32, saves=(source,), work=times(whole, 2))
     tape.drop(square)
-    scaled = tape.op((source,), source.elements, FP32, saves=(source,), work=whole)
+    scaled = tape.op((source, square), source.elements, FP32, saves=(source,), work=whole)
     tape.drop(source)
     in_fp32 = ops.shape.norms.norm_scales_in_fp32 or ops.shape.norms.kind is Norm.RMS_FP32
     narrow = scaled if in_fp32 else ops.cast(scaled, value.bytes)
@@ -80,7 +81,9 @@ def layer_norm_fp32(ops: Ops, value: Value) -> Value:
     tape.drop(spread, square)
     centred = tape.op((source,), source.elements, FP32)
     tape.drop(source)
-    scaled = tape.op((centred,), centred.elements, FP32, saves=(centred,), work=whole)
+    scaled = tape.op(
+        (centred, square), centred.elements, FP32, saves=(centred,), work=whole
+    )
     tape.drop(centred)
     saves = (scaled,) if ops.trained else ()
     result = tape.op((scaled,), scaled.elements, FP32, saves=saves, work=whole)

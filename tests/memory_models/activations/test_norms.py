@@ -83,3 +83,13 @@ def test_a_checkpoint_runs_up_to_the_scale_that_ends_a_layer() -> None:
     assert after.tape.kept() == before.tape.kept() == Size(per_token=32)
     # The fp32 copy, its square and the scaled copy are three allocations; the product is a fourth.
     assert (before.tape.last_save, after.tape.last_save) == (2, 3)
+
+
+def test_the_gradient_of_an_rms_norms_square_holds_five_copies_in_fp32() -> None:
+    """That of the input so far, that of the square, the input to the first power, its double, and
+    the product of the last two with the gradient, beside the saved input: six of 32 bytes.
+    """
+    ops = layer_ops(GEMMA)
+    output = rms_norm(ops, uncounted(ops, 8))
+    ops.tape.backward(output, accumulates=False, recomputed=False)
+    assert max(ops.tape.levels, key=lambda size: size.per_token) == Size(per_token=6 * 32)
