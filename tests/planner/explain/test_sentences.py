@@ -9,6 +9,7 @@ from string import Formatter
 import pytest
 
 from memory_models.settings import (
+    Attention,
     Dtype,
     LossKernel,
     Optimizer,
@@ -273,6 +274,11 @@ def test_checkpoints_are_named_by_their_layers(
         ({}, "the same", "其余相同"),
         ({"micro_batch_size": 4}, "the same, micro-batch 4", "其余相同，微批次 4"),
         ({"loss_kernel": LossKernel.FUSED}, "the same, fused loss", "其余相同，融合损失"),
+        (
+            {"attention": Attention.FLEX_ATTENTION},
+            "the same, flex_attention",
+            "其余相同，flex_attention",
+        ),
         (
             {"world_size": 2, "gradient_checkpointing": True},
             "bf16 · DDP x2, checkpointing on",

@@ -238,6 +238,8 @@ def difference_words(
     if hardware.kernels.loss_kernel != chosen.kernels.loss_kernel:
         fused = hardware.kernels.loss_kernel is LossKernel.FUSED
         words.append(sentence(Phrase.FUSED_LOSS if fused else Phrase.PLAIN_LOSS, None, language))
+    if hardware.kernels.attention != chosen.kernels.attention:
+        words.append(hardware.kernels.attention)
     return COMMA[LANGUAGES.index(language)].join(words)
 
 

@@ -97,7 +97,7 @@ def require_blocks() -> None:
     if not known:
         raise TsplannerError(
             f"flex_attention needs torch 2.6, and {torch.__version__} is installed: upgrade torch, "
-            "or plan again without --attention flex_attention."
+            "or plan again with --attention eager."
         )
 
 

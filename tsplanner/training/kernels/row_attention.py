@@ -54,9 +54,10 @@ def use_row_attention(model: Any, *, flex: bool = False) -> None:
     AttentionMaskInterface.register(name, lambda *_, **__: None)
     model.set_attn_implementation(name)
     if model.config._attn_implementation != name:
+        eager = " --attention eager" if flex else ""
         raise TsplannerError(
             f"The code of {type(model).__name__} runs its own attention alone: plan again with "
-            "--token-budget none, and without --attention flex_attention."
+            f"--token-budget none{eager}."
         )
     body(model).register_forward_pre_hook(_note_rows, with_kwargs=True)
 
@@ -141,7 +142,7 @@ def row_attention(
     if flex and rules.dropout:
         raise TsplannerError(
             "flex_attention has no dropout, and this model's attention_dropout is "
-            f"{rules.dropout:g}: plan again without --attention flex_attention."
+            f"{rules.dropout:g}: plan again with --attention eager."
         )
     if flex and query.is_cuda:
         return flex_rows(query, key, value, rules), None
