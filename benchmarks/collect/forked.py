@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
 
 

@@ -29,10 +29,10 @@ def layer_norm(ops: Ops, value: Value) -> Value:
 def rms_norm(ops: Ops, value: Value) -> Value:
     """An fp32 copy, its square, the normalised copy, a cast to the dtype, and the weight.
 
-    The gradient of the mean flows back through the square: beside the input's own gradient there are
-    that of the square, the input to the first power, its double and their product, five fp32
-    tensors [n, D] at once. Layers that are scaled in fp32 (Gemma) peak there. For all others the
-    work holds three, as it did when the time model's constants were fitted to its bytes.
+    The gradient of the mean flows back through the square: beside the input's own gradient there
+    are that of the square, the input to the first power, its double and their product, five fp32
+    tensors [n, D] at once. Layers that are scaled in fp32 (Gemma) peak there. For all others three
+    are counted, as they were when the time model's constants were fitted to these bytes.
     """
     tape, whole = ops.tape, times(value.elements, FP32)
     source = ops.cast(value, FP32)

@@ -19,7 +19,9 @@ def major_of(device: Device | None) -> int:
 
 
 def by_generation(table: Mapping[int, int], major: int) -> int:
-    """The entry of a major number (a count of processes, a head size), or of the nearest smaller key."""
+    """The entry of a major number (or a count of processes, a head size), or of the nearest smaller
+    key.
+    """
     if major in table:
         return table[major]
     known = [key for key in table if key <= major] or [min(table)]

@@ -108,7 +108,7 @@ def test_an_old_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_length_makes_it_compile_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for all rows, with a window and without; several rows at once are a kind of their own."""
+    """Once for all rows, with a window and without; several rows are a kind of their own."""
     from torch._dynamo.testing import CompileCounter
 
     counter = CompileCounter()
