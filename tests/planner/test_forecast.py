@@ -269,9 +269,11 @@ def test_planning_for_eight_gpus_takes_less_than_a_second() -> None:
     assert min(seconds) < 1
 
 
-@pytest.mark.parametrize(("held_out", "times"), [(0.0, 1), (0.1, 2)])
-def test_flex_attention_compiles_for_steps_and_for_evaluations(held_out: float, times: int) -> None:
-    """13 s each."""
+@pytest.mark.parametrize(("held_out", "seconds"), [(0.0, 15.0), (0.1, 15.0 + 6.0)])
+def test_flex_attention_compiles_for_steps_and_for_evaluations(
+    held_out: float, seconds: float
+) -> None:
+    """The forward alone takes 6 s of the compiler."""
     learning = from_flat(LearningSettings, validation_fraction=held_out)
     plain, flex = (
         forecast(ROWS, learning, hardware, STEP, 0.0, NOTHING_ONCE).one_time_seconds
@@ -280,4 +282,4 @@ def test_flex_attention_compiles_for_steps_and_for_evaluations(held_out: float, 
             for each in (Attention.SDPA, Attention.FLEX_ATTENTION)
         )
     )
-    assert flex - plain == pytest.approx(13.0 * times)
+    assert flex - plain == pytest.approx(seconds)

@@ -13,7 +13,7 @@ from tsplanner.planner.packing import EVALUATED_TOGETHER, UsualPasses, usual_pas
 from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import checkpoints, evaluations, steps_per_epoch, total_steps
-from tsplanner.throughput.flops import FLEX_COMPILE_SECONDS
+from tsplanner.throughput.flops import FLEX_COMPILE_SECONDS, FLEX_FORWARD_COMPILE_SECONDS
 from tsplanner.throughput.rates import DISK_WRITE_BYTES_PER_SECOND, HostSeconds
 from tsplanner.throughput.step_time import StepTime
 from tsplanner.throughput.widths import different_widths, usual_widths
@@ -179,10 +179,14 @@ def forecast(
 def compiling_seconds(
     dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings
 ) -> float:
-    """Seconds in which flex_attention is compiled: for steps, and once more for evaluations."""
+    """Seconds in which flex_attention is compiled: for steps, and for evaluations if there are any.
+
+    Ignores: kernels that an earlier run on this machine has left compiled.
+    """
     if hardware.kernels.attention is not Attention.FLEX_ATTENTION:
         return 0.0
-    return FLEX_COMPILE_SECONDS * (2 if evaluated_rows(dataset, learning, hardware) else 1)
+    evaluates = evaluated_rows(dataset, learning, hardware) > 0
+    return FLEX_COMPILE_SECONDS + FLEX_FORWARD_COMPILE_SECONDS * evaluates
 
 
 def compiling_per_step(
