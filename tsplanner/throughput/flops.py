@@ -18,9 +18,9 @@ FLEX, FLEX_CAPPED = 1.54, 4.55
 second with a soft cap and heads of 256. One layer of 4,096 tokens on an H200 took 1.78 and 5.23 ms
 beside 1.15 (`kernel_times_h200_2026-11-30.json`)."""
 FLEX_COMPILE_SECONDS, FLEX_FORWARD_COMPILE_SECONDS = 15.0, 6.0
-"""Until flex_attention is compiled, forward and backward, and the forward of evaluations: 11 to 16 s
-in nine first steps on an H200 that nobody had compiled for, and 6 s of three runs' evaluations
-(`flex_h200_2026-12-01.json`, `flex_runs_h200_2026-12-01.json`, `flex_families_h200_2026-12-01.json`)."""
+"""Until flex_attention is compiled, forward and backward, and the forward of evaluations: 11 to
+16 s in nine first steps on an H200 that nobody had compiled for, 6 s in evaluations of three runs
+(flex, flex_runs and flex_families of 2026-12-01 in benchmarks/data/measurements)."""
 
 
 def eight_bit_flops_per_layer(architecture: Architecture, settings: TrainingSettings) -> float:
