@@ -1,10 +1,11 @@
 """Measure real training steps on a GPU: memory of many cases side by side, times of a few alone.
 
-    python benchmarks/collect/measure_memory.py --cases benchmarks/data/cases/*.jsonl --output DIR
+    python benchmarks/collect/measure_memory.py --cases benchmarks/data/cases/h200_flex.jsonl --output DIR
 
-Every case (keys of ``tsplanner estimate``; "time": true asks to be timed alone) runs through the
-same worker that trains: a probe job in a process of its own, forked from one that has imported
-the libraries but not started CUDA. Weights are random, built on the GPU. Memory counters are per
+Every case (keys of ``tsplanner estimate``; "time": true asks to be timed alone; all with the same
+``expandable_segments``) runs through the same worker that trains: a probe job in a process of its
+own, forked from one that has imported the libraries but not started CUDA. Weights are random, built
+on the GPU. Memory counters are per
 process, so several cases share the GPU as long as their estimates sum up to less than it holds.
 Cases of several ranks run under torchrun, one rank a GPU; the rest are spread over the GPUs.
 With --edges the cases then run again under the caps of small cards, where a card lies between what

@@ -105,9 +105,8 @@ def ours(layer: Layer, device: torch.device) -> Run:
     places = torch.cat([torch.arange(length) for length in layer.lengths])
     rules: dict[str, Any] = {"softcap": layer.softcap, "sliding_window": layer.window}
 
-    # A step reads its rows once for all layers.
-    LAYOUT.read(places[None].to(device))
     module = torch.nn.Identity()
+    LAYOUT.read(places[None].to(device))  # once, as a step does for all layers
 
     def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return row_attention.row_attention(module, query, key, value, None, **rules)[0]
@@ -120,7 +119,7 @@ def flex(layer: Layer, device: torch.device) -> Run:
     places = torch.cat([torch.arange(length) for length in layer.lengths])
     rules = row_attention.Rules(window=layer.window, softcap=layer.softcap)
 
-    LAYOUT.read(places[None].to(device))
+    LAYOUT.read(places[None].to(device))  # once, as a step does for all layers
 
     def run(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return flex_rows(query, key, value, rules)

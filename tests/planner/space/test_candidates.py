@@ -182,6 +182,32 @@ def test_flex_attention_is_not_taken_where_it_does_not_pay_or_run() -> None:
     assert attentions("gemma-2-2b", TURING)[1] is Attention.EAGER
 
 
+def test_a_plan_with_flex_attention_needs_less_and_packs_rows() -> None:
+    """A step of eager attention keeps several tensors of scores of every layer in work."""
+    pins = {"micro_batch_size": 1, "gradient_checkpointing": True}
+    eager, flex = (
+        choose(request("gemma-2-9b", HOPPER, length=4096, pins=Pins(attention=each, **pins))).plan
+        for each in (Attention.EAGER, Attention.FLEX_ATTENTION)
+    )
+    gib = 2**30
+    gained = eager.memory.peak_allocated_bytes.expected - flex.memory.peak_allocated_bytes.expected
+    assert gained > 3 * gib
+    assert flex.time.step_seconds < eager.time.step_seconds
+    uneven = request(
+        "gemma-2-9b", HOPPER, length=2000, pins=Pins(attention=Attention.FLEX_ATTENTION)
+    )
+    rows = changed(uneven.dataset, mean=337.5, quantiles=(100, 100, 100, 100, 2000))
+    assert choose(replace(uneven, dataset=rows)).plan.hardware.batch.is_packed
+
+
+def test_eager_attention_stays_where_a_person_asks_for_it() -> None:
+    """And flex_attention is taken by word where nothing asks for it, as for Qwen."""
+    for model in ("gemma-2-9b", "qwen2.5-7b"):
+        for wanted in (Attention.EAGER, Attention.FLEX_ATTENTION):
+            asked = request(model, HOPPER, length=4096, pins=Pins(attention=wanted))
+            assert choose(asked).plan.hardware.kernels.attention is wanted
+
+
 def test_fused_kernels_stay_where_rows_are_cast_to_fp32() -> None:
     """Norms in fp32, as PEFT casts them for a quantised base, hand on rows in fp32."""
     pins = Pins(quantization=Quantization.NF4_DQ, upcast_unquantized=True)

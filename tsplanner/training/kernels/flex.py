@@ -164,9 +164,8 @@ def compiled(backend: Any = "inductor") -> Any:
 
     It is compiled anew for passes without gradients, for one row and several, and for another soft
     cap or scale: numbers are part of the kernel, since PyTorch compiles none that is handed its
-    soft cap. PyTorch gives up compiling after eight kinds and
-    would then make all scores without a word; told to take the whole graph it raises, and more
-    kinds are let pass.
+    soft cap. After eight kinds PyTorch gives up compiling and would make all scores without a
+    word; told to take the whole graph it raises, and more kinds are let pass.
     """
     from torch._dynamo import config
 
