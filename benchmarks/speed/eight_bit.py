@@ -101,7 +101,7 @@ def measure(sides: tuple[int, int], rows: int, form: torch.dtype, device: str) -
     matrix = EightBitMatrix(EightBitLinear(plain, stored, torch.bfloat16))
     left = arithmetic.quantise_rows(x, form)
     back = arithmetic.quantise_rows(gradient, form, stored.scale.view(-1))
-    turned = Rows(stored.values.t().contiguous(), stored.scale.new_ones(width, 1))
+    turned = Rows(arithmetic.turned(stored.values), stored.scale.new_ones(width, 1))
     operations = 2 * rows * out * width
     timed = {
         "bf16": lambda: x @ plain.weight.t(),
@@ -110,7 +110,8 @@ def measure(sides: tuple[int, int], rows: int, form: torch.dtype, device: str) -
         "whole_back": lambda: matrix.product_back(gradient),
         "rounding": lambda: arithmetic.quantise_rows(x, form),
         "rounding_back": lambda: arithmetic.quantise_rows(gradient, form, stored.scale.view(-1)),
-        "transposing": lambda: stored.values.t().contiguous(),
+        "transposing": lambda: arithmetic.turned(stored.values),
+        "transposing_by_torch": lambda: stored.values.t().contiguous(),
         "product": lambda: arithmetic.multiply(left, stored, torch.bfloat16),
         "product_back": lambda: arithmetic.multiply(back, turned, torch.bfloat16),
     }

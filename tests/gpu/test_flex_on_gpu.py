@@ -82,4 +82,5 @@ def test_ever_new_lengths_are_trained_without_a_score_in_memory() -> None:
             taken = torch.cuda.max_memory_allocated() - held
             # At most about 32 KiB a token: the result 4, in fp32 8, its gradient 8 and 4, and 6 of
             # queries, keys and values. Scores of the longest would take 48 KiB a token beside.
-            assert taken < rows * tokens * 40 * 1024 + 2**20
+            # Shorter passes than a block are filled up.
+            assert taken < rows * max(tokens, flex.BLOCK + 1) * 40 * 1024 + 2**20

@@ -131,7 +131,12 @@ def evaluate(
         verdict=verdict,
         free_bytes=tightest.free_bytes,
         explanation=explanation,
-        compiling_seconds=compiling_per_step(request.dataset, request.learning, hardware),
+        compiling_seconds=compiling_per_step(
+            request.dataset,
+            request.learning,
+            hardware,
+            compiled=refined_for(request, hardware).compiled,
+        ),
     )
 
 
@@ -298,6 +303,7 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
         forward.seconds * passes,
         rates.host,
         found.memory.parameters_trainable,
+        compiled=known.compiled,
     )
     return Plan(
         model=request.model,

@@ -13,7 +13,11 @@ from tsplanner.planner.packing import EVALUATED_TOGETHER, UsualPasses, usual_pas
 from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import checkpoints, evaluations, steps_per_epoch, total_steps
-from tsplanner.throughput.flops import FLEX_COMPILE_SECONDS, FLEX_FORWARD_COMPILE_SECONDS
+from tsplanner.throughput.flops import (
+    FLEX_COMPILE_SECONDS,
+    FLEX_FORWARD_COMPILE_SECONDS,
+    FLEX_READ_SECONDS,
+)
 from tsplanner.throughput.rates import DISK_WRITE_BYTES_PER_SECOND, HostSeconds
 from tsplanner.throughput.step_time import StepTime
 from tsplanner.throughput.widths import different_widths, usual_widths
@@ -138,11 +142,14 @@ def forecast(
     forward_seconds: float,
     host: HostSeconds,
     trained_parameters: int = 0,
+    *,
+    compiled: bool = False,
 ) -> Forecast:
     """The full run, from the seconds of one step and of one evaluated row.
 
     The last step of an epoch has fewer micro-batches where the rows do not fill it. ``host`` says
-    what is paid once; an evaluation has the forward alone of what a new width costs.
+    what is paid once; an evaluation has the forward alone of what a new width costs. ``compiled``:
+    a probe has left the kernels of a step compiled on this machine.
     Ignores: an early end, and the weights of a better evaluation, which are smaller than a
     checkpoint.
     """
@@ -160,9 +167,9 @@ def forecast(
     widths = _different(dataset, hardware, passes)
     widths += FORWARD_SHARE * _different_evaluated(dataset, hardware, evaluated)
     first = host.first_step_seconds
-    if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED:
+    if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED and not compiled:
         first += host.compile_seconds
-    first += compiling_seconds(dataset, learning, hardware)
+    first += compiling_seconds(dataset, learning, hardware, compiled=compiled)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=whole * steps + left,
@@ -177,23 +184,25 @@ def forecast(
 
 
 def compiling_seconds(
-    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings
+    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings, *, compiled: bool
 ) -> float:
     """Seconds in which flex_attention is compiled: for steps, and for evaluations if there are any.
 
+    ``compiled``: a probe has left the kernels of a step compiled; it evaluates nothing.
     Ignores: kernels that an earlier run on this machine has left compiled.
     """
     if hardware.kernels.attention is not Attention.FLEX_ATTENTION:
         return 0.0
     evaluates = evaluated_rows(dataset, learning, hardware) > 0
-    return FLEX_COMPILE_SECONDS + FLEX_FORWARD_COMPILE_SECONDS * evaluates
+    steps = FLEX_READ_SECONDS if compiled else FLEX_COMPILE_SECONDS
+    return steps + FLEX_FORWARD_COMPILE_SECONDS * evaluates
 
 
 def compiling_per_step(
-    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings
+    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings, *, compiled: bool
 ) -> float:
     """The same, shared out over the steps of the run."""
-    whole = compiling_seconds(dataset, learning, hardware)
+    whole = compiling_seconds(dataset, learning, hardware, compiled=compiled)
     rows = training_rows(dataset.lengths.rows_kept, learning.data.validation_fraction)
     return whole and whole / max(1, total_steps(learning, _epoch_steps(rows, hardware)))
 

@@ -168,9 +168,10 @@ class EightBitShares:
     Their rows are rounded and, in backward, their matrix is transposed, which belongs to them.
     """
 
-    fp8: float = 1.40
-    """From three steps of 8B and 14B on one H200, within 4 % (the file of `CompiledShares`); alone,
-    large row-wise products reach 1.83."""
+    fp8: float = 1.60
+    """From three steps of 8B and 14B on one H200 (``beside_peers_{512,2048,14b}_2_h200_2026-12-01.json``): two within
+    1 %, one of 8,192 tokens 8 % too long, as its bf16 step is; alone, large row-wise products reach
+    1.93."""
     int8_measured: float = 1.0
     """On the generations whose steps were measured: alone, ``torch._int_mm`` reached 1.06 on one
     H200 (2026-11-29), and its sums are scaled afterwards."""

@@ -50,6 +50,16 @@ def test_tensor_cores_multiply_the_same_values(form: torch.dtype, rows: int) -> 
     torch.testing.assert_close(found.float(), wanted, rtol=2**-7, atol=2**-7 * 16)
 
 
+@FORMS
+@pytest.mark.parametrize("shape", [(16, 16), (96, 64), (4096, 1040)], ids=str)
+def test_values_are_turned(form: torch.dtype, shape: tuple[int, int]) -> None:
+    """To the bit, in tiles that the sides do not fill as well."""
+    values = arithmetic.quantise_rows(on_gpu(*shape), form).values
+    found = arithmetic.turned(values)
+    assert found.is_contiguous()
+    assert torch.equal(found.view(torch.int8), values.view(torch.int8).t())
+
+
 def test_sums_are_scaled_by_rows_and_columns() -> None:
     """[3, 1500] int32 sums, which take two programs per row."""
     sums = torch.randint(-(10**6), 10**6, (3, 1500), dtype=torch.int32).cuda()

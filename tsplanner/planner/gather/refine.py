@@ -40,6 +40,8 @@ class Refined:
     efficiency: Efficiency
     kinds: frozenset[bool] = frozenset()
     """Kinds of steps that were measured; True: steps that wait for the host."""
+    compiled: bool = False
+    """Whether a probe has left the kernels of a step compiled on this machine."""
 
     def relative_error(self, *, bound_by_launch: bool, otherwise: float) -> float:
         """Half-width of the 95 % interval of a step's seconds; ``otherwise``: without a probe."""
@@ -54,7 +56,18 @@ def refined_for(request: PlanRequest, hardware: HardwareSettings) -> Refined:
     digest = request.probes[-1].kind.architecture  # all of them are of the request's model
     kind = kind_of(digest, request.machine, request.learning, hardware)
     length = request.dataset.longest_of(hardware.batch)
+    plain = replace(plain, compiled=_compiled(request, kind))
     return refined(request.probes, kind, hardware.batch, length, plain)
+
+
+def _compiled(request: PlanRequest, kind: ProbedKind) -> bool:
+    """Whether a probe on this machine ran the kernels of this kind, at whatever length."""
+    wanted = (request.machine.name, kind.base, kind.kernels.attention, kind.kernels.decoder_kernels)
+    return any(
+        (point.host_name, point.kind.base, kernels.attention, kernels.decoder_kernels) == wanted
+        for point in request.probes
+        for kernels in (point.kind.kernels,)
+    )
 
 
 def points_of(request: PlanRequest, points: Iterable[ProbePoint]) -> tuple[ProbePoint, ...]:
@@ -105,6 +118,7 @@ def refined(
         calibration=calibration,
         efficiency=efficiency,
         kinds=frozenset(which for which, found in ((False, work), (True, launch)) if found),
+        compiled=plain.compiled,
     )
 
 

@@ -210,7 +210,7 @@ def cuda_pieces() -> Iterator[None]:
 @contextmanager
 def cuda_eight_bit() -> Iterator[None]:
     """Replace 8-bit products by ones that allocate what the tensor cores' and our kernels do."""
-    rounds, multiplies = arithmetic.quantise_rows, arithmetic.multiply
+    real = arithmetic.quantise_rows, arithmetic.multiply, arithmetic.turned
 
     def quantise_rows(matrix: Tensor, form: torch.dtype, columns: Tensor | None = None) -> Rows:
         scale = matrix.new_empty(len(matrix), 1, dtype=torch.float32)
@@ -224,8 +224,12 @@ def cuda_eight_bit() -> Iterator[None]:
         del sums
         return result
 
-    arithmetic.quantise_rows, arithmetic.multiply = quantise_rows, multiply
+    def turned(values: Tensor) -> Tensor:
+        return torch.empty_like(values.t(), memory_format=torch.contiguous_format)
+
+    replaced = quantise_rows, multiply, turned
+    arithmetic.quantise_rows, arithmetic.multiply, arithmetic.turned = replaced
     try:
         yield
     finally:
-        arithmetic.quantise_rows, arithmetic.multiply = rounds, multiplies
+        arithmetic.quantise_rows, arithmetic.multiply, arithmetic.turned = real

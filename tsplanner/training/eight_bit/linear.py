@@ -42,7 +42,7 @@ class EightBitMatrix:
         """An 8-bit product with the transposed values, whose scales are in the gradient's rows."""
         stored = self.linear.rows
         left = arithmetic.quantise_rows(gradient, self.linear.form, stored.scale.view(-1))
-        values = stored.values.t().contiguous()
+        values = arithmetic.turned(stored.values)
         right = Rows(values, stored.scale.new_ones(len(values), 1))
         return _added(arithmetic.multiply(left, right, self.dtype), into)
 

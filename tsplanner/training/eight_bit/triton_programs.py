@@ -1,4 +1,4 @@
-"""What Triton compiles: one program per row, and one per piece of a row."""
+"""What Triton compiles: one program per row, per piece of a row, or per tile."""
 
 import triton
 import triton.language as tl
@@ -31,12 +31,23 @@ def quantise(
         found = found * tl.load(columns + place, mask=inside, other=0.0)
     is_integer: tl.constexpr = values.dtype.element_ty == tl.int8
     largest: tl.constexpr = LARGEST_INT8 if is_integer else LARGEST_FP8
-    scale = tl.maximum(tl.max(tl.abs(found), axis=0) / largest, SMALLEST_SCALE)
-    found = tl.minimum(tl.maximum(found / scale, -largest), largest)
+    # Divided as a CPU divides: values that lie between two are common, and go the same way.
+    scale = tl.maximum(tl.div_rn(tl.max(tl.abs(found), axis=0), largest), SMALLEST_SCALE)
+    found = tl.minimum(tl.maximum(found * tl.div_rn(1.0, scale), -largest), largest)
     if is_integer:
         found = (found + NO_FRACTION) - NO_FRACTION
     tl.store(values + row * width + place, found.to(values.dtype.element_ty), mask=inside)
     tl.store(scales + row, scale)
+
+
+@triton.jit
+def turn(values, found, rows, width, tile_rows: tl.constexpr, tile_columns: tl.constexpr) -> None:
+    """Write a tile of a matrix of bytes where its columns are rows."""
+    row = tl.program_id(0).to(tl.int64) * tile_rows + tl.arange(0, tile_rows)
+    column = tl.program_id(1).to(tl.int64) * tile_columns + tl.arange(0, tile_columns)
+    inside = (row[:, None] < rows) & (column[None, :] < width)
+    tile = tl.load(values + row[:, None] * width + column[None, :], mask=inside, other=0)
+    tl.store(found + column[:, None] * rows + row[None, :], tl.trans(tile), mask=tl.trans(inside))
 
 
 @triton.jit
