@@ -169,9 +169,9 @@ class EightBitShares:
     """
 
     fp8: float = 1.60
-    """From three steps of 8B and 14B on one H200 (``beside_peers_{512,2048,14b}_2_h200_2026-12-01.json``): two within
-    1 %, one of 8,192 tokens 8 % too long, as its bf16 step is; alone, large row-wise products reach
-    1.93."""
+    """From three steps of 8B and 14B on one H200 (beside_peers_512_2, _2048_2 and _14b_2 of
+    2026-12-01): two within 1 %, one of 8,192 tokens 8 % too long, as its bf16 step is; alone, large
+    row-wise products reach 1.93."""
     int8_measured: float = 1.0
     """On the generations whose steps were measured: alone, ``torch._int_mm`` reached 1.06 on one
     H200 (2026-11-29), and its sums are scaled afterwards."""

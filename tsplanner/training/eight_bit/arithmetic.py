@@ -51,8 +51,9 @@ def multiply(left: Rows, right: Rows, dtype: torch.dtype) -> Tensor:
 
     On a GPU an 8-bit product of the tensor cores; elsewhere a product of the same 8-bit values in
     fp32, which holds each product of two values exactly. Hopper's tensor cores keep some 14 bits of
-    a running sum of fp8 products unless they move it to fp32 again and again; moving takes 12 % longer, and
-    the sum is 20 times nearer without it than the rounded values are (docs/decisions/0027).
+    a running sum of fp8 products unless they move it to fp32 again and again. Moving takes 12 %
+    longer, and without it the sum is still ten times nearer than the rounded values are
+    (docs/decisions/0027).
     """
     if left.values.device.type != "cuda":
         sums = left.values.float() @ right.values.float().t()
