@@ -1,10 +1,11 @@
 """Whole runs of packed rows against their forecasts: seconds before and after a probe, and bytes.
 
-    python benchmarks/accuracy/packed_runs.py FILE.json [--each]
+    python benchmarks/accuracy/packed_runs.py FILE.json ... [--each]
 
-The file comes from ``benchmarks/collect/whole_runs.py``. Forecasts are those that it holds, made
-before the first run. "After a probe": the run is planned again with the probes of the file that are
-of its kind, as ``plan`` does; a run without such a probe does not count there. Of runs over the same
+The files come from ``benchmarks/collect/whole_runs.py``. Forecasts are those that they hold, made
+before the first run. "After a probe": the run is planned again with the probes of its file that are
+of its kind, as ``plan`` does; a run without such a probe does not count there. A usual step is the
+mean of a run's steps but the first, which waits for compilers. Of runs over the same
 rows in several layouts, "speed lost" says by how much the layout that was foretold to be the
 fastest was slower than the fastest.
 """
@@ -45,6 +46,12 @@ class Ran:
     def seconds_error(self) -> float:
         """Foretold over measured seconds of the whole run, minus one."""
         return self.plan.time.total_seconds / self.record.timing.seconds - 1
+
+    @property
+    def step_error(self) -> float:
+        """Foretold over measured seconds of a usual step, minus one."""
+        usual = self.record.timing.step_seconds[1:]
+        return self.plan.time.step_seconds * len(usual) / sum(usual) - 1
 
     @property
     def holds(self) -> bool:
@@ -117,22 +124,29 @@ def printed(title: str, errors: Sequence[float]) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path)
+    parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--each", action="store_true", help="print every run")
     options = parser.parse_args()
-    ran, failed = read(options.file)
+    ran: list[Ran] = []
+    later: list[Ran] = []
+    failed: list[str] = []
+    for file in options.files:
+        of_file, not_ended = read(file)
+        points = [probe_point(each.plan, each.record) for each in of_file if each.probe]
+        again = [after_probe(each, points) for each in of_file if not each.probe]
+        ran, failed = ran + of_file, failed + not_ended
+        later += [each for each in again if each is not None]
     runs = [each for each in ran if not each.probe]
-    points = [probe_point(each.plan, each.record) for each in ran if each.probe]
-    later = [found for each in runs if (found := after_probe(each, points)) is not None]
+    known = {each.name: each for each in later}
     if options.each:
-        known = {each.name: each for each in later}
         for each in ran:
             print(line(each, known.get(each.name)))
     print(f"{'':44s}   n  median   worst")
     printed("whole runs, seconds", [each.seconds_error for each in runs])
     printed("the same after a probe of their kind", [each.seconds_error for each in later])
-    same = {each.name for each in later}
-    printed("those before it", [each.seconds_error for each in runs if each.name in same])
+    printed("those before it", [each.seconds_error for each in runs if each.name in known])
+    printed("usual steps, seconds", [each.step_error for each in runs])
+    printed("the same after a probe of their kind", [each.step_error for each in later])
     bytes_off = [off for each in ran if (off := each.bytes_error) is not None]
     printed("peak allocated, runs and probes", bytes_off)
     print(f"95 % intervals of seconds: {sum(each.holds for each in runs)} of {len(runs)} hold")

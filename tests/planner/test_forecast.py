@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_models.settings import Attention, changed, from_flat
+from memory_models.settings import Attention, DecoderKernels, changed, from_flat
 from tests.support.toy_request import HOPPER, request
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.forecast import (
@@ -283,3 +283,18 @@ def test_flex_attention_compiles_for_steps_and_for_evaluations(
         )
     )
     assert flex - plain == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("attention", [Attention.SDPA, Attention.FLEX_ATTENTION])
+def test_what_triton_compiled_for_a_probe_is_not_compiled_again(attention: Attention) -> None:
+    """Its 0.8 s are counted before a probe alone; those of flex_attention always."""
+    kernels = changed(
+        HardwareSettings(), decoder_kernels=DecoderKernels.COMPILED, attention=attention
+    )
+    once = replace(NOTHING_ONCE, compile_seconds=0.8)
+    before, after = (
+        forecast(ROWS, LearningSettings(), kernels, STEP, 0.0, once, compiled=probed)
+        for probed in (False, True)
+    )
+    saved = before.one_time_seconds - after.one_time_seconds
+    assert saved == pytest.approx(0.8)

@@ -131,12 +131,7 @@ def evaluate(
         verdict=verdict,
         free_bytes=tightest.free_bytes,
         explanation=explanation,
-        compiling_seconds=compiling_per_step(
-            request.dataset,
-            request.learning,
-            hardware,
-            compiled=refined_for(request, hardware).compiled,
-        ),
+        compiling_seconds=compiling_per_step(request.dataset, request.learning, hardware),
     )
 
 

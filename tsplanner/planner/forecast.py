@@ -16,7 +16,6 @@ from tsplanner.planner.steps import checkpoints, evaluations, steps_per_epoch, t
 from tsplanner.throughput.flops import (
     FLEX_COMPILE_SECONDS,
     FLEX_FORWARD_COMPILE_SECONDS,
-    FLEX_READ_SECONDS,
 )
 from tsplanner.throughput.rates import DISK_WRITE_BYTES_PER_SECOND, HostSeconds
 from tsplanner.throughput.step_time import StepTime
@@ -149,7 +148,7 @@ def forecast(
 
     The last step of an epoch has fewer micro-batches where the rows do not fill it. ``host`` says
     what is paid once; an evaluation has the forward alone of what a new width costs. ``compiled``:
-    a probe has left the kernels of a step compiled on this machine.
+    a probe has left the kernels that Triton compiles on this machine.
     Ignores: an early end, and the weights of a better evaluation, which are smaller than a
     checkpoint.
     """
@@ -169,7 +168,7 @@ def forecast(
     first = host.first_step_seconds
     if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED and not compiled:
         first += host.compile_seconds
-    first += compiling_seconds(dataset, learning, hardware, compiled=compiled)
+    first += compiling_seconds(dataset, learning, hardware)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=whole * steps + left,
@@ -184,25 +183,25 @@ def forecast(
 
 
 def compiling_seconds(
-    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings, *, compiled: bool
+    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings
 ) -> float:
     """Seconds in which flex_attention is compiled: for steps, and for evaluations if there are any.
 
-    ``compiled``: a probe has left the kernels of a step compiled; it evaluates nothing.
-    Ignores: kernels that an earlier run on this machine has left compiled.
+    Ignores: kernels that earlier processes left compiled. One run read those of the probe before it
+    within 1.4 s, another compiled for 13 s again (flex_runs and packed_long_b of 2026-12-01 in
+    benchmarks/data/measurements).
     """
     if hardware.kernels.attention is not Attention.FLEX_ATTENTION:
         return 0.0
     evaluates = evaluated_rows(dataset, learning, hardware) > 0
-    steps = FLEX_READ_SECONDS if compiled else FLEX_COMPILE_SECONDS
-    return steps + FLEX_FORWARD_COMPILE_SECONDS * evaluates
+    return FLEX_COMPILE_SECONDS + FLEX_FORWARD_COMPILE_SECONDS * evaluates
 
 
 def compiling_per_step(
-    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings, *, compiled: bool
+    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings
 ) -> float:
     """The same, shared out over the steps of the run."""
-    whole = compiling_seconds(dataset, learning, hardware, compiled=compiled)
+    whole = compiling_seconds(dataset, learning, hardware)
     rows = training_rows(dataset.lengths.rows_kept, learning.data.validation_fraction)
     return whole and whole / max(1, total_steps(learning, _epoch_steps(rows, hardware)))
 

@@ -21,8 +21,6 @@ FLEX_COMPILE_SECONDS, FLEX_FORWARD_COMPILE_SECONDS = 15.0, 6.0
 """Until flex_attention is compiled, forward and backward, and the forward of evaluations: 11 to
 16 s in nine first steps on an H200 that nobody had compiled for, 6 s in evaluations of three runs
 (flex, flex_runs and flex_families of 2026-12-01 in benchmarks/data/measurements)."""
-FLEX_READ_SECONDS = 1.0
-"""Until a process has found what another one compiled."""
 
 
 def eight_bit_flops_per_layer(architecture: Architecture, settings: TrainingSettings) -> float:

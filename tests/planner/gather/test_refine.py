@@ -185,3 +185,17 @@ def test_a_packed_probe_corrects_packed_plans_alone() -> None:
     assert factor(changed(packed, token_budget=1024)) == 1.0
     assert factor(PROBED) == 1.0
     assert refined_for(replace(asked, probes=(probed(asked),)), packed).kinds == frozenset()
+
+
+def test_kernels_are_compiled_once_per_machine_base_and_kind_of_kernels() -> None:
+    """A probe at 4,096 tokens has compiled for every length, and only on the machine it ran on."""
+    compiled = changed(PROBED, kernels=DecoderKernels.COMPILED)
+    asked = request("qwen2.5-7b", HOPPER)
+    point = probe_point(planned(asked, compiled), RECORD)
+    later = replace(asked, probes=(point,))
+    assert refined_for(later, changed(compiled, micro_batch_size=1)).compiled
+    assert not refined_for(asked, compiled).compiled
+    assert not refined_for(later, PROBED).compiled
+    assert not refined_for(later, changed(compiled, quantization=Quantization.FP8)).compiled
+    elsewhere = replace(asked, probes=(replace(point, host_name="another machine"),))
+    assert not refined_for(elsewhere, compiled).compiled

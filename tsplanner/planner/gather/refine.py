@@ -41,7 +41,7 @@ class Refined:
     kinds: frozenset[bool] = frozenset()
     """Kinds of steps that were measured; True: steps that wait for the host."""
     compiled: bool = False
-    """Whether a probe has left the kernels of a step compiled on this machine."""
+    """Whether a probe has left the kernels that Triton compiles on this machine."""
 
     def relative_error(self, *, bound_by_launch: bool, otherwise: float) -> float:
         """Half-width of the 95 % interval of a step's seconds; ``otherwise``: without a probe."""
@@ -61,12 +61,11 @@ def refined_for(request: PlanRequest, hardware: HardwareSettings) -> Refined:
 
 
 def _compiled(request: PlanRequest, kind: ProbedKind) -> bool:
-    """Whether a probe on this machine ran the kernels of this kind, at whatever length."""
-    wanted = (request.machine.name, kind.base, kind.kernels.attention, kind.kernels.decoder_kernels)
+    """Whether a probe on this machine ran Triton's kernels of this kind, at whatever length."""
+    wanted = (request.machine.name, kind.base, kind.kernels.decoder_kernels)
     return any(
-        (point.host_name, point.kind.base, kernels.attention, kernels.decoder_kernels) == wanted
+        (point.host_name, point.kind.base, point.kind.kernels.decoder_kernels) == wanted
         for point in request.probes
-        for kernels in (point.kind.kernels,)
     )
 
 
