@@ -22,7 +22,8 @@ from pathlib import Path
 import msgspec
 
 from memory_models.units import GIB
-from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.finished import finish
 from tsplanner.planner.gather.probe_points import ProbePoint
 from tsplanner.planner.gather.refine import points_of, refined_for
 from tsplanner.planner.plan import Plan

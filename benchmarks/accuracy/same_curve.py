@@ -26,7 +26,8 @@ from typing import Any
 
 from memory_models.device import Machine
 from memory_models.settings import DecoderKernels, Dtype, LossKernel, Optimizer, changed, from_flat
-from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.finished import finish
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.request import PlanRequest

@@ -35,9 +35,10 @@ from benchmarks.accuracy.step_times import (
     timed,
 )
 from tsplanner.errors import NoPlanFits
-from tsplanner.planner.evaluate import evaluated_pass, usual_step
+from tsplanner.planner.evaluate import usual_step
 from tsplanner.planner.experiments.recorded import Experiment, read_experiment
 from tsplanner.planner.experiments.replayed import experiment_subject
+from tsplanner.planner.finished import evaluated_pass
 from tsplanner.planner.forecast import Forecast, forecast
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan

@@ -8,7 +8,8 @@ from typing import Any
 from memory_models.settings import changed
 from memory_models.states.weights import total_parameters
 from tsplanner.models.source import read_model
-from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.finished import finish
 from tsplanner.planner.gather.cases import Case
 from tsplanner.planner.plan import ModelRef, no_dataset
 from tsplanner.planner.request import PlanRequest

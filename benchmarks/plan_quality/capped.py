@@ -43,8 +43,9 @@ from memory_models.units import GIB, MIB
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.gather.cases import case_settings
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.rank import choose
 from tsplanner.planner.settings import HardwareSettings, split_settings
+from tsplanner.planner.space.waves import evaluate_all
 from tsplanner.probe.rounds import search, settled
 from tsplanner.training.record import Record
 

@@ -36,8 +36,9 @@ from memory_models.settings import DecoderKernels, from_flat
 from memory_models.units import GIB
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.rank import choose
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.waves import evaluate_all
 from tsplanner.probe.rounds import search, settled
 from tsplanner.training.job import JobKind, Status
 from tsplanner.training.record import Record

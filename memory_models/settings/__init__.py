@@ -15,7 +15,9 @@ from memory_models.settings.choices import (
     Optimizer,
     Quantization,
 )
+from memory_models.settings.counts import at_least_one
 from memory_models.settings.flat import changed, field_types, flat, from_flat, paths
+from memory_models.settings.method import Method
 from memory_models.settings.parts import (
     Arithmetic,
     HeadSettings,
@@ -27,9 +29,7 @@ from memory_models.settings.records import (
     BatchLayout,
     DeepSpeedConfig,
     Kernels,
-    Method,
     Sharding,
-    at_least_one,
 )
 from memory_models.settings.streaming import Streaming, input_stays, resident_layers
 from memory_models.settings.training import TrainingSettings, effective_settings

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from memory_models.frozen import frozen
 from memory_models.settings.choices import HEAD, Attention, DecoderKernels, LossKernel, Optimizer
-from memory_models.settings.records import BaseStorage, Kernels, Method, Sharding
+from memory_models.settings.method import Method
+from memory_models.settings.records import BaseStorage, Kernels, Sharding
 from memory_models.settings.streaming import Streaming
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from memory_models.frozen import frozen
-from memory_models.settings.records import LARGEST_COUNT, at_least_one
+from memory_models.settings.counts import LARGEST_COUNT, at_least_one
 
 
 @frozen

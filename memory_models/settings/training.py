@@ -14,6 +14,8 @@ from memory_models.settings.choices import (
     LossKernel,
     Quantization,
 )
+from memory_models.settings.counts import at_least_one
+from memory_models.settings.method import Method
 from memory_models.settings.parts import (
     Arithmetic,
     HeadSettings,
@@ -27,9 +29,7 @@ from memory_models.settings.records import (
     BaseStorage,
     BatchLayout,
     Kernels,
-    Method,
     Sharding,
-    at_least_one,
 )
 from memory_models.settings.streaming import Streaming
 

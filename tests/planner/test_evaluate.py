@@ -9,19 +9,14 @@ import pytest
 from memory_models.device import Host
 from memory_models.settings import Dtype, changed, from_flat
 from tests.support.toy_request import GIB, HOPPER, request, with_free
-from tsplanner.planner.evaluate import (
-    evaluate,
-    finish,
-    host_budget,
-    lacks_host_memory,
-    shortage,
-)
+from tsplanner.planner.evaluate import evaluate, host_budget, lacks_host_memory, shortage
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.waves import evaluate_all
 
 
 def test_offload_is_judged_by_the_hosts_memory_too() -> None:
@@ -129,17 +124,3 @@ def test_on_a_cpu_the_host_decides() -> None:
     found = evaluate(asked, hardware)
     assert found.free_bytes == host_budget(asked)
     assert found.explanation == Explanation(reason=Reason.OVER, data={"memory": MemoryKind.HOST})
-
-
-def test_a_finished_plan_says_what_it_assumes() -> None:
-    """Once each: bare presets have no weights, and a described machine was not looked at."""
-    asked = request("qwen2.5-0.5b", HOPPER)
-    hardware = from_flat(HardwareSettings, gradient_accumulation_steps=16)
-    plan = finish(asked, evaluate(asked, hardware))
-    assert len(set(plan.assumptions)) == len(plan.assumptions)
-    # It is no assumption that needs a line of its own: every view says it, and louder.
-    assert plan.model.without_weights == "there are no weights beside config.json"
-    assert not any("weights" in note for note in plan.assumptions)
-    assert "the machine is described, not looked at" in plan.assumptions
-    assert plan.hardware == hardware
-    assert plan.alternatives == ()

@@ -23,13 +23,9 @@ from tsplanner.planner.compare import SPEED_TIE
 from tsplanner.planner.explain.reasons import Reason, RemarkKind
 from tsplanner.planner.explain.sentences import describe, explanation_sentence
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import (
-    Choice,
-    NothingFits,
-    choose,
-    evaluate_all,
-)
+from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import Pins
+from tsplanner.planner.space.waves import evaluate_all
 
 
 def test_the_choice_is_deterministic() -> None:

@@ -23,15 +23,11 @@ from tests.support.toy_request import (
     with_free,
 )
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
-from tsplanner.planner.explain.reasons import MemoryKind, RuleName
-from tsplanner.planner.explain.sentences import refusal_sentence
+from tsplanner.planner.explain.reasons import MemoryKind
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import (
-    NothingFits,
-    choose,
-    evaluate_all,
-)
+from tsplanner.planner.rank import NothingFits, choose
 from tsplanner.planner.request import Pins
+from tsplanner.planner.space.waves import evaluate_all
 
 
 def test_bf16_pinned_on_turing_is_refused_with_the_reason() -> None:
@@ -155,22 +151,6 @@ def test_nothing_fits_carries_its_numbers() -> None:
     assert failure.smallest.memory.process_bytes.expected > 100 * GIB
     assert failure.smallest.verdict is Verdict.DOES_NOT_FIT
     assert {found.rule for found in failure.refusals} >= {"bitsandbytes", "deepspeed"}
-
-
-def test_rules_that_only_prune_the_space_are_not_told() -> None:
-    """Nobody asked for ZeRO on one GPU; a package that is missing is worth a word."""
-    _, refusals = evaluate_all(request("qwen2.5-0.5b", HOPPER, packages=("deepspeed",)))
-    rules = {found.rule for found in refusals}
-    assert RuleName.BITSANDBYTES in rules
-    assert not rules & {RuleName.USELESS_SHARDING, RuleName.USELESS_OFFLOAD}
-
-
-def test_one_refusal_is_told_per_rule_and_finding() -> None:
-    """Hundreds of candidates want bf16 or FlashAttention; the reasons are a handful."""
-    _, refusals = evaluate_all(request("qwen2.5-0.5b", HOPPER, TURING, packages=()))
-    words = [(found.rule, refusal_sentence(found)) for found in refusals]
-    assert len(set(words)) == len(words)
-    assert "bitsandbytes" in {found.rule for found in refusals}
 
 
 def test_sharding_is_nothing_to_pin_on_a_cpu() -> None:

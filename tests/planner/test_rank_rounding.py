@@ -21,18 +21,8 @@ from tests.support.toy_request import (
 )
 from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import (
-    NothingFits,
-    choose,
-    evaluate_all,
-)
+from tsplanner.planner.rank import NothingFits, choose
 from tsplanner.planner.request import Pins
-
-
-def test_a_plain_base_that_fits_is_not_quantised() -> None:
-    """Quantisation changes what is learned: it is not even looked at."""
-    evaluated, _ = evaluate_all(request("qwen2.5-7b", HOPPER))
-    assert {found.hardware.base.quantization for found in evaluated} == {None}
 
 
 def test_a_base_that_does_not_fit_is_quantised() -> None:

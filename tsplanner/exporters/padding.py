@@ -8,7 +8,8 @@ from dataclasses import replace
 from memory_models.settings import changed
 from memory_models.units import divisors
 from tsplanner.exporters.launch import Exporter, Room, spread
-from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.finished import finish
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.replan import request_again
 

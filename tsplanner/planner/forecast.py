@@ -141,14 +141,11 @@ def forecast(
     forward_seconds: float,
     host: HostSeconds,
     trained_parameters: int = 0,
-    *,
-    compiled: bool = False,
 ) -> Forecast:
     """The full run, from the seconds of one step and of one evaluated row.
 
     The last step of an epoch has fewer micro-batches where the rows do not fill it. ``host`` says
-    what is paid once; an evaluation has the forward alone of what a new width costs. ``compiled``:
-    a probe has left the kernels that Triton compiles on this machine.
+    what is paid once; an evaluation has the forward alone of what a new width costs.
     Ignores: an early end, and the weights of a better evaluation, which are smaller than a
     checkpoint.
     """
@@ -166,7 +163,7 @@ def forecast(
     widths = _different(dataset, hardware, passes)
     widths += FORWARD_SHARE * _different_evaluated(dataset, hardware, evaluated)
     first = host.first_step_seconds
-    if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED and not compiled:
+    if hardware.kernels.decoder_kernels is DecoderKernels.COMPILED:
         first += host.compile_seconds
     first += compiling_seconds(dataset, learning, hardware)
     return Forecast(

@@ -6,13 +6,8 @@ from dataclasses import replace
 
 from memory_models.calibration import DEFAULT, Calibration
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.evaluate import (
-    ProcessNeeds,
-    evaluate,
-    finish,
-    processes,
-    tightest_process,
-)
+from tsplanner.planner.evaluate import ProcessNeeds, evaluate, processes, tightest_process
+from tsplanner.planner.finished import finish
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import LearningSettings

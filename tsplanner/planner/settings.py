@@ -19,7 +19,7 @@ from memory_models.settings import (
     flat,
     paths,
 )
-from memory_models.settings.records import LARGEST_COUNT
+from memory_models.settings.counts import LARGEST_COUNT
 from tsplanner.datasets.records import LossOn
 
 DEFAULT_EFFECTIVE_BATCH = 16

@@ -12,7 +12,8 @@ from dataclasses import replace
 from memory_models.frozen import frozen
 from memory_models.settings import BatchLayout
 from tsplanner.datasets.records import LengthSummary
-from tsplanner.planner.evaluate import Evaluated, evaluate, finish
+from tsplanner.planner.evaluate import Evaluated, evaluate
+from tsplanner.planner.finished import finish
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.packing import passes_per_step
 from tsplanner.planner.plan import Plan

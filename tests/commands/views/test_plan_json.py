@@ -16,8 +16,8 @@ from tsplanner.commands.views.plan_json import (
 )
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.explain.reasons import AdviceRule, AppliedRule, ChangeKind, Refusal, RuleName
+from tsplanner.planner.explain.suggestions import FitSuggestion
 from tsplanner.planner.rank import Choice, choose
-from tsplanner.planner.suggestions import FitSuggestion
 
 ASKED = request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)
 RATE = Suggestion(

@@ -21,7 +21,8 @@ from memory_models.settings import (
 )
 from tests.support import tiny
 from tests.support.toy_request import HOPPER, request
-from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.finished import finish
 from tsplanner.planner.gather.probe_points import ProbePoint
 from tsplanner.planner.gather.refine import Refined, points_of, refined, refined_for
 from tsplanner.planner.plan import Plan

@@ -13,7 +13,8 @@ from tests.support import tiny, toy_request
 from tsplanner.datasets.records import DataSource
 from tsplanner.errors import UsageError
 from tsplanner.models.source import ModelSource, read_model
-from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.finished import finish
 from tsplanner.planner.gather.inputs import seen_file
 from tsplanner.planner.gather.probe_points import installed_versions, store
 from tsplanner.planner.gather.requests import (

@@ -21,8 +21,8 @@ from tsplanner.planner.probe_selection.corrected_candidates import (
     without_batch,
 )
 from tsplanner.planner.probe_selection.step_corrections import Measured, Outcome, probed_time
-from tsplanner.planner.rank import evaluate_all
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.waves import evaluate_all
 
 
 def test_a_measured_candidate_has_its_own_seconds_and_bytes() -> None:

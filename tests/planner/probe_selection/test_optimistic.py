@@ -20,9 +20,10 @@ from tsplanner.planner.probe_selection.optimistic import (
     next_round,
 )
 from tsplanner.planner.probe_selection.step_corrections import probed_time
-from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.waves import evaluate_all
 
 Truth = Callable[[Evaluated], Measured]
 

@@ -10,10 +10,11 @@ from memory_models.settings import changed
 from tests.support.toy_request import GIB, HOPPER, request, with_free
 from tsplanner.planner.evaluate import Evaluated, evaluate
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.checkpointed_layers import some_layers
+from tsplanner.planner.space.waves import evaluate_all
 
 
 def asked(free_gib: float, **pins: object) -> PlanRequest:

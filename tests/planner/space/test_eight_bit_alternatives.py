@@ -8,9 +8,10 @@ from memory_models.settings import FinetuningType, Quantization
 from tests.support.rig import TURING
 from tests.support.toy_request import HOPPER, request, with_free
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.rank import choose
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.space.eight_bit_alternatives import eight_bit_alternatives
+from tsplanner.planner.space.waves import evaluate_all
 
 
 def found_for(asked: PlanRequest) -> dict[int, list[str]]:

@@ -19,11 +19,12 @@ from memory_models.units import GIB
 from tests.support.toy_request import HOPPER, machine, request
 from tsplanner.planner.explain.sentences import describe, refusal_sentence
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates, conflict
 from tsplanner.planner.space.rules import refusal
+from tsplanner.planner.space.waves import evaluate_all
 
 SHARED = from_flat(HardwareSettings, world_size=2, fsdp=True)
 TWO = (HOPPER, HOPPER)

@@ -12,9 +12,9 @@ from tests.support.rig import TURING
 from tests.support.toy_request import EVERY_PACKAGE, HOPPER, request
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import evaluate_all
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.pareto import pareto_front, quality_risk, spread
+from tsplanner.planner.space.waves import evaluate_all
 
 SAMPLE = evaluate_all(request("qwen2.5-0.5b", HOPPER, packages=()))[0][0]
 

@@ -25,6 +25,7 @@ from tsplanner.planner.explain.sentences import (
     remark_sentence,
     sentence,
 )
+from tsplanner.planner.explain.suggestions import FitSuggestion
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, Failure
@@ -32,7 +33,6 @@ from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import asked_for
 from tsplanner.planner.steps import epochs_of
-from tsplanner.planner.suggestions import FitSuggestion
 from tsplanner.report.text import duration
 
 VERDICTS = {

@@ -19,11 +19,11 @@ from tsplanner.planner.explain.sentences import (
     remark_sentence,
     sentence,
 )
+from tsplanner.planner.explain.suggestions import FitSuggestion
 from tsplanner.planner.files import plan_values
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.rank import Choice, Failure
 from tsplanner.planner.space.pareto import quality_risk
-from tsplanner.planner.suggestions import FitSuggestion
 
 
 def refusal_values(refused: Refusal) -> dict[str, str]:

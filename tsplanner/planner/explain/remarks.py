@@ -18,12 +18,7 @@ from tsplanner.models.families import FP16_TROUBLE, Trouble
 from tsplanner.models.quantized import StoredBase, stored_base
 from tsplanner.planner.advice import default_learning_rate
 from tsplanner.planner.compare import best_of, outranks, ranked
-from tsplanner.planner.evaluate import (
-    Evaluated,
-    Shortage,
-    lacks_host_memory,
-    shortage,
-)
+from tsplanner.planner.evaluate import Evaluated, Shortage, lacks_host_memory, shortage
 from tsplanner.planner.explain.expert_remarks import expert_remarks, too_large_experts
 from tsplanner.planner.explain.padding_remarks import padding_remarks
 from tsplanner.planner.explain.reasons import (
@@ -35,11 +30,11 @@ from tsplanner.planner.explain.reasons import (
     RoundedPart,
 )
 from tsplanner.planner.explain.streamed_remarks import streamed_remarks
+from tsplanner.planner.explain.suggestions import stated_gib
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.pareto import quality_risk
-from tsplanner.planner.suggestions import stated_gib
 
 WORTH_ROUNDING = 1.1
 """A rounded plan is worth a remark if it is at least this many times as fast."""

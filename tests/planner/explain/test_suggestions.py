@@ -16,10 +16,10 @@ from tsplanner.hardware.detect import with_host_memory
 from tsplanner.hardware.gpus.catalog import usable_bytes
 from tsplanner.planner.explain.reasons import ChangeKind
 from tsplanner.planner.explain.sentences import sentence
+from tsplanner.planner.explain.suggestions import FitSuggestion
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import NothingFits, choose
 from tsplanner.planner.request import Pins, PlanRequest
-from tsplanner.planner.suggestions import FitSuggestion
 
 FULL = FinetuningType.FULL
 SMALL_HOST = Host(total_bytes=64 * GIB, available_bytes=12 * GIB, cpu_count=8)
