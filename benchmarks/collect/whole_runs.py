@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.accuracy.chatts_full_run import write_model
+from benchmarks.collect.portable import portable
 from memory_models.settings import BatchLayout
 from memory_models.units import GIB
 from tsplanner.datasets.records import DataSource
@@ -286,7 +287,7 @@ def main() -> None:
         }
         for name, plan in plans.items()
     }
-    write_json(options.output / "predicted.json", predicted)
+    write_json(options.output / "predicted.json", portable(predicted))
     for name, plan in plans.items():
         batch, time_ = plan.hardware.batch, plan.time
         print(
@@ -326,7 +327,7 @@ def main() -> None:
             flush=True,
         )
         document["runs"] = results
-        write_json(options.output / "runs.json", document)
+        write_json(options.output / "runs.json", portable(document))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.collect.forked import Forked
+from benchmarks.collect.portable import portable
 from benchmarks.speed.two_cards_judged import MEMORY_PARTS, judged, line
 from benchmarks.speed.two_cards_runs import PARTS, RUNS, Run, outside_bytes, plan_of, told
 from memory_models.units import GIB
@@ -79,7 +80,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK, ignore_errors=True)
     plans, expected = foretold(runs, tiny=options.dry_run)
-    write_json(options.output / "foretold.json", expected)
+    write_json(options.output / "foretold.json", portable(expected))
     if options.foretell:
         for name, each in expected.items():
             print(name, json.dumps({key: each.get(key) for key in ("error", "step_seconds")}))
@@ -191,7 +192,7 @@ class Board:
         self.rows.append(row)
         print(line(row), flush=True)
         document = {"date": time.strftime("%Y-%m-%d"), "versions": versions(), "runs": self.rows}
-        write_json(self.output / "two_cards.json", document)
+        write_json(self.output / "two_cards.json", portable(document))
 
 
 def start(run: Run, plan: Plan, left: float, *, cpu: bool) -> Running:
