@@ -30,7 +30,8 @@ from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.planner.rank import choose
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
-from tsplanner.throughput.step_time import StepTime, step_time
+from tsplanner.throughput.step_parts import StepTime
+from tsplanner.throughput.step_time import step_time
 
 FOLDER = Path(__file__).parents[1] / "data" / "measurements"
 CALIBRATION = ("steps_h200_*.json", "memory_h200_2*.json")

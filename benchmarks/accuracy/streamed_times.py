@@ -29,7 +29,7 @@ from benchmarks.speed.streaming_runs import RUNS, Run, as_slowed, foretold, requ
 from tsplanner.planner.probe_selection.step_corrections import scaled
 from tsplanner.throughput.own_factor import own_factor
 from tsplanner.throughput.rates import MEASURED, HostSeconds
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 FOLDER = Path(__file__).parents[1] / "data" / "measurements"
 FITTED = ("speed_1", "speed_2", "large", "link")

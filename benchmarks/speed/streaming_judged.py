@@ -10,7 +10,7 @@ import msgspec
 
 from tsplanner.planner.probe_selection.step_corrections import scaled
 from tsplanner.throughput.own_factor import own_factor
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Row]

@@ -17,7 +17,7 @@ from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins, PlanRequest
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 CONTEXT_BYTES = 770 * MIB
 """What the driver charges to a process beyond its allocator, which a real card has to hold too."""

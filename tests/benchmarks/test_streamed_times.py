@@ -7,7 +7,7 @@ import pytest
 from benchmarks.accuracy.streamed_times import Timed, after_probe, fitted, probe_factors, read
 from benchmarks.speed.streaming_runs import RUNS
 from tsplanner.throughput.host_link import LinkTime
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 NAMED = {run.name: run for run in RUNS}
 WORKS = StepTime(matrix=9, memory=0, launch=1, optimizer=0, communication=0, offload=0)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
 from memory_models.settings import (
     Attention,
@@ -15,15 +12,9 @@ from memory_models.settings import (
     TrainingSettings,
     changed,
 )
-from tests.support.exact import FITTING
+from tests.support.exact import FITTING, FP16
+from tests.support.rig import AMPERE, TURING
 from tests.support.toy_decoder import TOY
-
-GIB = 1024**3
-TURING = Device(
-    name="RTX 2080 Ti", total_bytes=22 * GIB, free_bytes=21 * GIB, compute_capability=(7, 5)
-)
-AMPERE = replace(TURING, name="A100", compute_capability=(8, 0))
-FP16 = changed(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
 
 
 def test_a_sequence_beyond_learned_positions_is_refused() -> None:

@@ -6,14 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.device import Device
+from tests.support.rig import TURING
 
 GIB = 1024**3
-
-
-TURING = Device(
-    name="RTX 2080 Ti", total_bytes=22 * GIB, free_bytes=21 * GIB, compute_capability=(7, 5)
-)
 
 
 @pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True), ((12, 0), True)])

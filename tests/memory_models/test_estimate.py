@@ -6,25 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.settings import (
-    Dtype,
     FinetuningType,
     Optimizer,
     Quantization,
     changed,
 )
 from memory_models.states.optimizer import paged_state_bytes
-from tests.support.exact import EXACT, FITTING
+from tests.support.exact import EXACT, FITTING, FP16
+from tests.support.rig import AMPERE, TURING
 from tests.support.toy_decoder import EXPERTS, TOY, WIDE
-
-GIB = 1024**3
-TURING = Device(
-    name="RTX 2080 Ti", total_bytes=22 * GIB, free_bytes=21 * GIB, compute_capability=(7, 5)
-)
-AMPERE = replace(TURING, name="A100", compute_capability=(8, 0))
-FP16 = changed(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
 
 
 def test_rotary_positions_have_no_end() -> None:

@@ -28,7 +28,7 @@ from tsplanner.planner.plan import DatasetRef
 from tsplanner.planner.rank import choose
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import HostSeconds
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 ROWS = from_flat(
     DatasetRef,

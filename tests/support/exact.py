@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from memory_models.calibration import DEFAULT
-from memory_models.settings import TrainingSettings, changed, from_flat
+from memory_models.settings import Dtype, TrainingSettings, changed, from_flat
 
 FITTING = from_flat(TrainingSettings, lora_rank=2, sequence_length=64)
+FP16 = changed(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
 EXACT = changed(
     DEFAULT,
     workspace_bytes={9: 100},

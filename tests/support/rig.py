@@ -1,4 +1,4 @@
-"""Two cards of described speed, and a rig of any number of them."""
+"""Cards of described speed, and a rig of any number of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ TURING = Device(
     memory_bytes_per_second=616e9,
     host_link_bytes_per_second=12e9,
 )
+AMPERE = replace(TURING, name="A100", compute_capability=(8, 0))
 HOPPER = replace(
     TURING, name="H200", matrix_flops_per_second=989e12, memory_bytes_per_second=4.8e12
 )

@@ -10,7 +10,7 @@ from memory_models.settings import TrainingSettings, from_flat
 from tests.support.rig import HOPPER, TURING, machine
 from tsplanner.throughput.errors import HALF_WIDTHS, WaitsFor, relative_error, waits_for
 from tsplanner.throughput.rates import rates_of
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 STEP = StepTime(matrix=4, memory=1, launch=1, optimizer=0, communication=0, offload=0)
 ONE = from_flat(TrainingSettings)

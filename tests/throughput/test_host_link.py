@@ -16,7 +16,7 @@ from tsplanner.planner.devices import used_machine
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import rates_of
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 MODEL = read_model("qwen2.5-14b").architecture
 STREAMED = from_flat(

@@ -8,7 +8,7 @@ import pytest
 
 from tsplanner.throughput.host_link import LinkTime
 from tsplanner.throughput.own_factor import own_factor
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 STEP = StepTime(matrix=9, memory=0, launch=0, optimizer=1, communication=0, offload=0)
 """3 s of forward, 6 of backward and 1 of the optimizer."""

@@ -19,20 +19,11 @@ from memory_models.settings import (
 from tests.support.rig import HOPPER, TURING, machine
 from tsplanner.models.source import read_model
 from tsplanner.throughput.rates import MEASURED, rates_of
-from tsplanner.throughput.step_time import StepTime, step_time, times_passes
+from tsplanner.throughput.step_parts import times_passes
+from tsplanner.throughput.step_time import step_time
 
 MODEL = read_model("qwen2.5-7b").architecture
 PLAIN = from_flat(TrainingSettings, sequence_length=2048, gradient_checkpointing=False)
-
-
-def test_a_step_is_work_or_its_issuing_and_then_what_does_not_overlap() -> None:
-    """2 + 3 of work beside 0.1 or 50 of issuing, + 1 + 1 + 1; on a CPU all adds up."""
-    parts = StepTime(matrix=2, memory=3, launch=0.1, optimizer=1, communication=1, offload=1)
-    assert parts.seconds == pytest.approx(8, abs=1e-4)
-    assert replace(parts, launch=50).seconds == pytest.approx(53, abs=1e-2)
-    assert replace(parts, launch=5).seconds == pytest.approx(3 + 5 * 2 ** (1 / 8))
-    assert replace(parts, launch=4, overlaps=False).seconds == 12
-    assert replace(parts, launch=10).bottleneck == "kernel launches of small batches"
 
 
 def test_compiled_kernels_take_no_part_behind_norms_in_fp32() -> None:

@@ -27,7 +27,8 @@ from tsplanner.planner.settings import (
     training_settings,
 )
 from tsplanner.throughput.rates import Rates, rates_of
-from tsplanner.throughput.step_time import StepTime, mean_step_time, times_passes
+from tsplanner.throughput.step_parts import StepTime, times_passes
+from tsplanner.throughput.step_time import mean_step_time
 
 HOST_RESERVE_FRACTION = 0.05
 """Share of the host's available memory that a plan leaves alone."""

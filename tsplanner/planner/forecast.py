@@ -18,7 +18,7 @@ from tsplanner.throughput.flops import (
     FLEX_FORWARD_COMPILE_SECONDS,
 )
 from tsplanner.throughput.rates import DISK_WRITE_BYTES_PER_SECOND, HostSeconds
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 from tsplanner.throughput.widths import different_widths, usual_widths
 
 BYTES_PER_TRAINED_PARAMETER = 12

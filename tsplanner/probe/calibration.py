@@ -20,7 +20,8 @@ from tsplanner.planner.packing import probed_settings
 from tsplanner.planner.plan import Plan
 from tsplanner.throughput.own_factor import own_factor
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
-from tsplanner.throughput.step_time import StepTime, step_time
+from tsplanner.throughput.step_parts import StepTime
+from tsplanner.throughput.step_time import step_time
 from tsplanner.training.record import Record
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from memory_models.settings import TrainingSettings
 from tsplanner.throughput.rates import Rates
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 NEARLY = 0.8
 """From this share of issuing in the work a host that is a little slower makes the GPU wait."""

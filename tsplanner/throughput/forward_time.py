@@ -8,8 +8,8 @@ from memory_models.settings import TrainingSettings
 from tsplanner.throughput.flops import eight_bit_flops_per_layer, forward_flops
 from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import Rates
+from tsplanner.throughput.step_parts import StepTime
 from tsplanner.throughput.step_time import (
-    StepTime,
     beside_gathers,
     compiled_shares,
     fetch_seconds,

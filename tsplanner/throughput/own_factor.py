@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.step_parts import StepTime
 
 HALVINGS = 40
 """Of the interval in which the factor is looked for."""

@@ -48,7 +48,7 @@ from tsplanner.planner.explain.sentences import (
 )
 from tsplanner.planner.explain.templates import CPU_RULES, TABLES, VALUES, Phrase
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.throughput.step_time import Bottleneck
+from tsplanner.throughput.step_parts import Bottleneck
 from tsplanner.wording import NOUN
 
 

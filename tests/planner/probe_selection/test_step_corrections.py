@@ -23,7 +23,8 @@ from tsplanner.planner.probe_selection.step_corrections import (
     time_ratio,
 )
 from tsplanner.planner.settings import HardwareSettings, training_settings
-from tsplanner.throughput.step_time import StepTime, step_time
+from tsplanner.throughput.step_parts import StepTime
+from tsplanner.throughput.step_time import step_time
 
 ASKED = request("qwen2.5-0.5b", HOPPER)
 ONE = from_flat(HardwareSettings, micro_batch_size=2, gradient_accumulation_steps=8)

@@ -25,7 +25,7 @@ from tsplanner.planner.explain.reasons import (
     StreamSource,
 )
 from tsplanner.planner.explain.remark_templates import REMARKS, ROUNDED_PARTS
-from tsplanner.throughput.step_time import Bottleneck
+from tsplanner.throughput.step_parts import Bottleneck
 
 REASONS: dict[Reason, Words] = {
     Reason.CHOSEN: ("chosen", "已选用"),

@@ -25,7 +25,8 @@ from tsplanner.planner.explain.sentences import ENGLISH, sentence
 from tsplanner.planner.explain.templates import Phrase
 from tsplanner.planner.packing import longest_pass, sensible_budgets, usual_passes
 from tsplanner.throughput.rates import Rates
-from tsplanner.throughput.step_time import step_time, times_passes
+from tsplanner.throughput.step_parts import times_passes
+from tsplanner.throughput.step_time import step_time
 
 MIN_GAIN = 1.1
 """Trials share only from this gain on: two forecasts of one machine may differ by a tenth."""

@@ -21,7 +21,8 @@ from tsplanner.planner.packing import probed_settings
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.throughput.own_factor import own_factor
-from tsplanner.throughput.step_time import StepTime, step_time
+from tsplanner.throughput.step_parts import StepTime
+from tsplanner.throughput.step_time import step_time
 
 PRIOR_ERROR = 0.35
 """Half-width of the 95 % interval that a kind of step has before one of it was probed, as a share.
