@@ -8,8 +8,6 @@ import pytest
 
 from tests.support.rig import TURING
 
-GIB = 1024**3
-
 
 @pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True), ((12, 0), True)])
 def test_bf16_is_native_from_compute_capability_8(capability: tuple[int, int], has: bool) -> None:
