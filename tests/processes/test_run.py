@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.children import SLEEP, gone, number_in, run
 from tsplanner.processes import run as processes_run
-from tsplanner.processes.run import ProcessStopped, process_result, unless_stopped, wait_until
+from tsplanner.processes.run import (
+    ProcessStopped,
+    process_result,
+    run_process,
+    unless_stopped,
+    wait_until,
+)
 
 
 def test_run_process_reports_success_and_keeps_output_in_the_log(tmp_path: Path) -> None:
@@ -128,3 +137,24 @@ def test_waiting_polls_until_the_end_or_the_limit() -> None:
     )
     assert (looks, len(polls)) == ([0.01] * 3, 2)
     assert wait_until(lambda _: False, time_limit_seconds=0.0, poll=None, poll_seconds=0.01)
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="no way to look at a child without a lock")
+def test_waiting_takes_no_lock_that_ctrl_c_could_leave_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of Popen's own wait left its lock taken, and the verb never ended."""
+
+    def held(*_: object, **options: object) -> int:
+        assert not options.get("timeout"), "Popen's own wait is interrupted while it has its lock"
+        return whole(*_)  # type: ignore[arg-type]
+
+    whole = subprocess.Popen.wait
+    monkeypatch.setattr(subprocess.Popen, "wait", held)
+    result = run_process(
+        [sys.executable, "-c", "import time; time.sleep(0.3)"],
+        log_path=tmp_path / "log",
+        time_limit_seconds=30,
+    )
+    assert result.exit_status == 0
+    assert 0.3 <= result.seconds < 10

@@ -16,6 +16,8 @@ from tsplanner.own_files import open_log
 from tsplanner.processes.tree import GRACE_SECONDS, GUARD, kill_group_remains, kill_tree
 
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 0.02
+"""Between two looks at whether a child has ended."""
 STOPPED_SECONDS = 60.0
 """A child that a signal has stopped for so long is ended: it holds memory, and does nothing."""
 LONGEST_LOOK_SECONDS = 2.0
@@ -157,8 +159,29 @@ def _start(
 
 
 def _ended_within(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        child.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return False
+    """Whether the child ends within so many seconds.
+
+    Popen's own wait takes a lock before the block that gives it back, so that a Ctrl-C between the
+    two leaves it taken, and every later wait stands still. Looking at the child takes none.
+    """
+    if not hasattr(os, "waitid"):  # Windows, and macOS before Python 3.13
+        try:
+            child.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+    deadline = time.monotonic() + seconds
+    while not _has_ended(child.pid):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(LOOK_SECONDS, left))
     return True
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child of this process has ended; its status stays for whoever asks for it."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    except ChildProcessError:  # somebody has asked for it
+        return True
